@@ -1,0 +1,46 @@
+/**
+ * What everything may cost. Each count is a sum or a product whose terms name their owner, and
+ * each limit that a peer can reach is refused with a counted reason, never exceeded.
+ *
+ * @module
+ */
+import { assert } from "./assert.ts";
+
+/** The arena: address space taken at start; RAM is used only where it was written. */
+export const ARENA_BYTES: number = 512 * 1024 * 1024;
+
+/** The smallest block of the arena: one page of the kernel. */
+export const BLOCK_MIN_BYTES = 4096;
+
+/** msgr2 "Frame format": a frame has one to four segments. */
+export const SEGMENTS_MAX = 4;
+
+/** A whole frame on the wire, the largest that is accepted unless an endpoint sets less. */
+export const FRAME_BYTES_MAX: number = 64 * 1024 * 1024;
+
+/** A frame before authentication is done: CephX replies of real clusters stay under 2 KiB. */
+export const HANDSHAKE_FRAME_BYTES_MAX = 16 * 1024;
+
+/** Everything a peer may send before its session stands. */
+export const HANDSHAKE_BYTES_MAX = 64 * 1024;
+
+/** A receive buffer when a connection starts; it doubles while a frame does not fit. */
+export const RECEIVE_BYTES_MIN: number = 64 * 1024;
+
+/** The banner payload: 16 bytes today, more is skipped. */
+export const BANNER_PAYLOAD_BYTES_MAX = 256;
+
+/** Addresses in one entity_addrvec_t. */
+export const ADDRS_MAX = 8;
+
+/** Methods or modes in one AUTH list. */
+export const AUTH_LIST_MAX = 16;
+
+/** Messages in one batch handed to the application. */
+export const BATCH_MESSAGES_MAX = 256;
+
+/** Pieces one gathering send takes at most (Linux UIO_MAXIOV is 1024). */
+export const GATHER_PIECES_MAX = 256;
+
+assert(FRAME_BYTES_MAX * 4 <= ARENA_BYTES, "four of the largest frames fit into the arena");
+assert(HANDSHAKE_FRAME_BYTES_MAX <= RECEIVE_BYTES_MIN, "a handshake never grows its buffer");
