@@ -24,8 +24,23 @@ export const HANDSHAKE_FRAME_BYTES_MAX = 16 * 1024;
 /** Everything a peer may send before its session stands. */
 export const HANDSHAKE_BYTES_MAX = 64 * 1024;
 
-/** A receive buffer when a connection starts; it doubles while a frame does not fit. */
-export const RECEIVE_BYTES_MIN: number = 64 * 1024;
+/** A receive buffer of a busy connection: it grows to this when reads keep filling it. */
+export const RECEIVE_BYTES_BUSY: number = 256 * 1024;
+
+/** A receive buffer during the handshake. */
+export const RECEIVE_BYTES_HANDSHAKE: number = 32 * 1024;
+
+/** Any control frame after the handshake, sealed: an ident with ADDRS_MAX IPv6 addresses. */
+export const CONTROL_FRAME_BYTES_MAX = 1024;
+
+/** Where control frames of a connection wait to be sent. */
+export const STAGING_BYTES: number = 32 * 1024;
+
+/** Where sealed frames of a connection wait to be sent. */
+export const SEAL_STAGING_BYTES: number = 128 * 1024;
+
+/** Bytes that a connection encodes ahead of the kernel. */
+export const SEND_AHEAD_BYTES: number = 512 * 1024;
 
 /** The banner payload: 16 bytes today, more is skipped. */
 export const BANNER_PAYLOAD_BYTES_MAX = 256;
@@ -42,5 +57,28 @@ export const BATCH_MESSAGES_MAX = 256;
 /** Pieces one gathering send takes at most (Linux UIO_MAXIOV is 1024). */
 export const GATHER_PIECES_MAX = 256;
 
+/** Sessions of one messenger. */
+export const SESSIONS_MAX = 4096;
+
+/** Connections of one messenger that are open at once. */
+export const CONNECTIONS_MAX: number = SESSIONS_MAX + 256;
+
+/** Connections of one messenger that are not ready yet. */
+export const HANDSHAKES_MAX = 512;
+
+/** Outgoing messages of one session, waiting or unacknowledged, unless an endpoint sets less. */
+export const OUTBOX_BYTES_MAX: number = 16 * 1024 * 1024;
+
 assert(FRAME_BYTES_MAX * 4 <= ARENA_BYTES, "four of the largest frames fit into the arena");
-assert(HANDSHAKE_FRAME_BYTES_MAX <= RECEIVE_BYTES_MIN, "a handshake never grows its buffer");
+assert(
+  HANDSHAKE_FRAME_BYTES_MAX + CONTROL_FRAME_BYTES_MAX <= RECEIVE_BYTES_HANDSHAKE,
+  "a handshake never grows its buffer",
+);
+assert(
+  HANDSHAKE_FRAME_BYTES_MAX + 2 * CONTROL_FRAME_BYTES_MAX <= STAGING_BYTES,
+  "a handshake frame and the control frames around it fit into the staging block",
+);
+assert(
+  HANDSHAKES_MAX * (RECEIVE_BYTES_HANDSHAKE + STAGING_BYTES) <= ARENA_BYTES / 8,
+  "handshakes alone never fill the arena",
+);

@@ -1,0 +1,362 @@
+/**
+ * Where machines meet sockets: moves bytes between a messenger and the kernel. Hybrid: `epoll_wait(0)`
+ * while there is work, `setImmediate` after a bounded number of turns so that timers and promises
+ * of the program go on, and a parked wait on another thread when idle.
+ *
+ * @module
+ */
+import { Poller, Ready } from "../io/epoll.ts";
+import { Errno, errnoText } from "../io/errno.ts";
+import { nowMs } from "../io/clock.ts";
+import { SocketAddress } from "../io/socket_address.ts";
+import {
+  accept,
+  close,
+  connectTcp,
+  listenTcp,
+  localAddress,
+  peerAddress,
+  receive,
+  sendPieces,
+  setNoDelay,
+  socketError,
+} from "../io/sockets.ts";
+import { EntityAddr } from "../wire/msgr2/entity_addr.ts";
+import type { Connection } from "../proto/msgr2/connection.ts";
+import { Phase } from "../proto/msgr2/connection.ts";
+import type { Messenger } from "../proto/msgr2/messenger.ts";
+import { fromSocketAddress, hostText } from "./address.ts";
+
+/** Turns with work before the rest of the program gets a chance. */
+const TURNS_BEFORE_YIELD = 32;
+/** Empty turns before the loop parks: a parked wait takes 40 us to come back, a turn 1.5 us. */
+const SPIN_TURNS = 40;
+/** Reads of one connection in one turn. */
+const READS_PER_TURN = 4;
+/** Bytes sent on one connection in one turn. */
+const SEND_BYTES_PER_TURN = 2 * 1024 * 1024;
+/** Connections accepted in one turn. */
+const ACCEPTS_PER_TURN = 64;
+const BACKLOG = 512;
+/** How often deadlines are looked at while there is work. */
+const DEADLINE_SCAN_MS = 10;
+/** Ids of listeners in the poller; connections count from 1. */
+const LISTENER_IDS = 1 << 30;
+const INTEREST = Ready.In | Ready.Out | Ready.PeerClosed | Ready.Edge;
+
+/** What a loop offers to the endpoint; two implementations, libc and Deno. */
+export interface Road {
+  /** Listens; returns the bound address, or a negated errno. */
+  listen(host: string, port: number): SocketAddress | number;
+  /** Runs until {@linkcode Road.stop}. */
+  run(): Promise<void>;
+  /** The messenger has something new to do. */
+  wake(): void;
+  /** Ends the run and closes every socket. */
+  stop(): Promise<void>;
+  /** Closes listeners, connections go on. */
+  closeListeners(): void;
+}
+
+/** What the endpoint does in each turn, between reading and sending. */
+export type Deliver = () => boolean;
+
+interface Link {
+  readonly connection: Connection;
+  readonly fd: number;
+  readable: boolean;
+  writable: boolean;
+  ended: boolean;
+  active: boolean;
+}
+
+/** The main road: libc sockets. */
+export class Loop implements Road {
+  readonly #messenger: Messenger;
+  readonly #deliver: Deliver;
+  readonly #poller = new Poller();
+  readonly #links = new Map<number, Link>();
+  readonly #active: Link[] = [];
+  readonly #listeners = new Map<number, number>();
+  readonly #address = new SocketAddress();
+  #stopped = false;
+  #parked = false;
+  #parkedUntil = Infinity;
+  #scheduled = false;
+  #inTurn = false;
+  #scannedMs = 0;
+  #running: Promise<void> | null = null;
+
+  /** @param deliver hands batches and events to the application; true when there was something */
+  constructor(messenger: Messenger, deliver: Deliver) {
+    this.#messenger = messenger;
+    this.#deliver = deliver;
+  }
+
+  /** Listens on a numeric host; returns the bound address, or a negated errno. */
+  listen(host: string, port: number): SocketAddress | number {
+    const fd = listenTcp(host, port, BACKLOG);
+    if (fd < 0) return fd;
+    const id = LISTENER_IDS + this.#listeners.size;
+    this.#listeners.set(id, fd);
+    const bound = new SocketAddress();
+    localAddress(fd, bound);
+    const added = this.#poller.add(fd, id, Ready.In);
+    if (added < 0) return added;
+    this.wake();
+    return bound;
+  }
+
+  /** Runs until {@linkcode stop}. */
+  run(): Promise<void> {
+    this.#running ??= this.#run();
+    return this.#running;
+  }
+
+  /** Runs a turn soon: at the end of the present task, so that what it sends goes out together. */
+  wake(): void {
+    if (this.#inTurn || this.#scheduled || !this.#parked || this.#stopped) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      if (this.#stopped || !this.#parked) return;
+      const worked = this.#turn(nowMs());
+      if (worked || this.#messenger.pollDeadline() < this.#parkedUntil) this.#poller.wake();
+    });
+  }
+
+  /** Closes listeners, connections go on. */
+  closeListeners(): void {
+    for (const fd of this.#listeners.values()) {
+      this.#poller.remove(fd);
+      close(fd);
+    }
+    this.#listeners.clear();
+  }
+
+  /** Ends the run and closes every socket. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#poller.wake();
+    await this.#running;
+    this.closeListeners();
+    for (const link of this.#links.values()) close(link.fd);
+    this.#links.clear();
+    await this.#poller.close();
+  }
+
+  async #run(): Promise<void> {
+    let busy = 0;
+    let empty = 0;
+    while (!this.#stopped) {
+      if (this.#turn(nowMs())) {
+        empty = 0;
+        if (++busy < TURNS_BEFORE_YIELD) continue;
+      } else if (++empty > SPIN_TURNS) {
+        empty = 0;
+        await this.#park();
+        continue;
+      }
+      busy = 0;
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
+  async #park(): Promise<void> {
+    const deadline = this.#messenger.pollDeadline();
+    const wait = deadline - nowMs();
+    if (wait <= 0) return;
+    this.#parkedUntil = deadline;
+    this.#parked = true;
+    await this.#poller.park(wait);
+    this.#parked = false;
+  }
+
+  /** One round: sockets in, application, sockets out. True when there was something to do. */
+  #turn(now: number): boolean {
+    this.#inTurn = true;
+    const messenger = this.#messenger;
+    let worked = false;
+    if (now - this.#scannedMs >= DEADLINE_SCAN_MS) {
+      this.#scannedMs = now;
+      messenger.handleDeadline(now);
+    }
+    for (let next = messenger.pollOpen(now); next !== null; next = messenger.pollOpen(now)) {
+      this.#open(next, now);
+      worked = true;
+    }
+    const count = this.#poller.wait(0);
+    for (let index = 0; index < count; index++) {
+      this.#handleReady(this.#poller.ready(index), this.#poller.events(index), now);
+      worked = true;
+    }
+    if (this.#readAll(now)) worked = true;
+    if (this.#deliver()) worked = true;
+    for (let next = messenger.pollDirty(); next !== null; next = messenger.pollDirty()) {
+      if (this.#send(next, now)) worked = true;
+    }
+    for (let next = messenger.pollClosed(); next !== null; next = messenger.pollClosed()) {
+      this.#close(next);
+      worked = true;
+    }
+    this.#inTurn = false;
+    return worked;
+  }
+
+  #open(connection: Connection, now: number): void {
+    const host = hostText(connection.peer);
+    const fd = connectTcp(host, connection.peer.port);
+    if (fd < 0) {
+      connection.handleEnd(`Cannot connect to ${connection.peer}: ${errnoText(fd)}`, now);
+      return;
+    }
+    this.#link(connection, fd, false);
+  }
+
+  #link(connection: Connection, fd: number, writable: boolean): void {
+    setNoDelay(fd);
+    const link = { connection, fd, readable: false, writable, ended: false, active: false };
+    this.#links.set(connection.id, link);
+    this.#poller.add(fd, connection.id, INTEREST);
+  }
+
+  #handleReady(id: number, bits: number, now: number): void {
+    if (id >= LISTENER_IDS) {
+      this.#acceptAll(this.#listeners.get(id), now);
+      return;
+    }
+    const link = this.#links.get(id);
+    if (link === undefined) return;
+    const { connection } = link;
+    if (connection.phase === Phase.Opening) {
+      const error = socketError(link.fd);
+      if (error < 0) {
+        connection.handleEnd(`Cannot connect to ${connection.peer}: ${errnoText(error)}`, now);
+        return;
+      }
+      if ((bits & Ready.Out) === 0) return;
+      localAddress(link.fd, this.#address);
+      fromSocketAddress(this.#address, connection.local);
+      link.writable = true;
+      connection.handleConnected(now);
+    }
+    if ((bits & Ready.Out) !== 0) {
+      link.writable = true;
+      this.#messenger.markDirty(connection);
+    }
+    if ((bits & (Ready.PeerClosed | Ready.HangUp | Ready.Error)) !== 0) link.ended = true;
+    if ((bits & Ready.In) !== 0 || link.ended) {
+      link.readable = true;
+      this.#activate(link);
+    }
+  }
+
+  #activate(link: Link): void {
+    if (link.active) return;
+    link.active = true;
+    this.#active.push(link);
+  }
+
+  #acceptAll(listener: number | undefined, now: number): void {
+    if (listener === undefined) return;
+    for (let index = 0; index < ACCEPTS_PER_TURN; index++) {
+      const fd = accept(listener);
+      if (fd < 0) return;
+      const peer = new EntityAddr();
+      const local = new EntityAddr();
+      peerAddress(fd, this.#address);
+      fromSocketAddress(this.#address, peer);
+      localAddress(fd, this.#address);
+      fromSocketAddress(this.#address, local);
+      const connection = this.#messenger.accept(peer, local, now);
+      if (connection === null) {
+        close(fd);
+        continue;
+      }
+      this.#link(connection, fd, true);
+      connection.handleConnected(now);
+    }
+  }
+
+  /** Reads every readable connection once; those that still have bytes stay in the list. */
+  #readAll(now: number): boolean {
+    const active = this.#active;
+    let worked = false;
+    let kept = 0;
+    const { length } = active;
+    for (let index = 0; index < length; index++) {
+      const link = active[index]!;
+      if (this.#read(link, now)) worked = true;
+      if (link.readable && link.connection.phase < Phase.Closed) active[kept++] = link;
+      else link.active = false;
+    }
+    active.length = kept;
+    return worked;
+  }
+
+  #read(link: Link, now: number): boolean {
+    const { connection } = link;
+    for (let reads = 0; reads < READS_PER_TURN; reads++) {
+      if (connection.stalled || connection.phase >= Phase.Draining) {
+        if (connection.phase >= Phase.Draining) this.#readDraining(link, now);
+        return reads > 0;
+      }
+      const room = connection.makeRoom();
+      if (room <= 0) return reads > 0;
+      const count = receive(link.fd, connection.receiveAt, connection.receiveEnd);
+      if (count > 0) {
+        if (count < room && !link.ended) link.readable = false;
+        connection.handleReceived(count, now);
+        if (!link.readable) return true;
+      } else {
+        link.readable = false;
+        if (count === -Errno.Eagain) return reads > 0;
+        connection.handleEnd(count === 0 ? "" : `Connection failed: ${errnoText(count)}`, now);
+        return true;
+      }
+    }
+    return true;
+  }
+
+  /** A connection that only sends its last bytes ends early when the peer is gone. */
+  #readDraining(link: Link, now: number): void {
+    link.readable = false;
+    if (link.ended) link.connection.handleEnd("", now);
+  }
+
+  #send(connection: Connection, now: number): boolean {
+    const link = this.#links.get(connection.id);
+    if (link === undefined || !link.writable) return false;
+    const { gather } = connection.writer;
+    let sent = 0;
+    while (connection.pollTransmit(now)) {
+      const count = sendPieces(link.fd, gather.pieces, gather.first, gather.count, gather.skip);
+      if (count < 0) {
+        if (count === -Errno.Eagain) link.writable = false;
+        else connection.handleEnd(`Connection failed: ${errnoText(count)}`, now);
+        return sent > 0;
+      }
+      const all = count === gather.bytes;
+      connection.handleSent(count, now);
+      sent += count;
+      if (!all) {
+        link.writable = false; // the kernel is full: an edge tells when it is not
+        return true;
+      }
+      if (sent > SEND_BYTES_PER_TURN) {
+        this.#messenger.markDirty(connection);
+        return true;
+      }
+    }
+    return sent > 0;
+  }
+
+  #close(connection: Connection): void {
+    const link = this.#links.get(connection.id);
+    if (link === undefined) return;
+    this.#links.delete(connection.id);
+    this.#poller.remove(link.fd);
+    close(link.fd);
+  }
+}

@@ -1,0 +1,707 @@
+/**
+ * One TCP connection of msgr2: its receive buffer, its phases up to READY, and the frames of the
+ * message exchange. Read msgr2 "Phases" before touching it; the handshake's frames are answered
+ * in `connect.ts` (the side that connected) and `accept.ts` (the side that accepted), sessions
+ * are kept by `messenger.ts`.
+ *
+ *     Banner ─► Hello ─► Auth ◄─► (more) ─► AuthSign ─► [Compression] ─► Ident | Reconnect ─► Ready
+ *        └────────┴────────┴─────── any fault ─────────────┴──────────────────┴────────────────┴─► Closed
+ *
+ * Inputs: `handleConnected`, `handleReceived`, `handleSent`, `handleEnd`, `handleDeadline`.
+ * Outputs: `pollTransmit` and the messenger's queues. Time is a parameter in whole milliseconds.
+ *
+ * @module
+ */
+import { arena, give, take } from "../../mem/arena.ts";
+import { describeFault, fail, Fault, lastFault } from "../../mem/fault.ts";
+import {
+  HANDSHAKE_BYTES_MAX,
+  HANDSHAKE_FRAME_BYTES_MAX,
+  RECEIVE_BYTES_BUSY,
+  RECEIVE_BYTES_HANDSHAKE,
+  SEND_AHEAD_BYTES,
+} from "../../mem/limits.ts";
+import { U64 } from "../../mem/u64.ts";
+import { readAck, writeAck } from "../../wire/msgr2/ack.ts";
+import { ConMode } from "../../wire/msgr2/auth.ts";
+import { Banner, readBanner, writeBanner } from "../../wire/msgr2/banner.ts";
+import { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
+import { FrameFormat } from "../../wire/msgr2/frame.ts";
+import { Hello, writeHello } from "../../wire/msgr2/hello.ts";
+import { Keepalive, readKeepalive, writeKeepalive } from "../../wire/msgr2/keepalive.ts";
+import { MessageHeader, readMessageHeader } from "../../wire/msgr2/message.ts";
+import { Nonce } from "../../wire/msgr2/nonce.ts";
+import { Tag, tagName } from "../../wire/msgr2/tag.ts";
+import { handleAcceptFrame } from "./accept.ts";
+import type { AuthClient, AuthServer } from "./auth.ts";
+import { handleConnectFrame } from "./connect.ts";
+import { FrameReader } from "./frame_reader.ts";
+import { FrameWriter } from "./frame_writer.ts";
+import type { Messenger } from "./messenger.ts";
+import { isAborted, isNumbered, recordMark, recordSeq } from "./outbox.ts";
+import type { Session } from "./session.ts";
+
+/** Phases of a connection, in order. */
+export const Phase = {
+  /** TCP is not connected yet. */
+  Opening: 0,
+  /** Waiting for the peer's banner. */
+  Banner: 1,
+  /** Waiting for HELLO. */
+  Hello: 2,
+  /** Authentication frames. */
+  Auth: 3,
+  /** Waiting for AUTH_SIGNATURE. */
+  AuthSign: 4,
+  /** Waiting for COMPRESSION_REQUEST or COMPRESSION_DONE. */
+  Compression: 5,
+  /** CLIENT_IDENT was sent, or an ident or reconnect is awaited. */
+  Ident: 6,
+  /** SESSION_RECONNECT was sent. */
+  Reconnect: 7,
+  /** Messages flow. */
+  Ready: 8,
+  /** What was written is still to be sent, then the connection closes. */
+  Draining: 9,
+  /** Over. */
+  Closed: 10,
+} as const;
+
+const PHASE_NAMES = [
+  "opening",
+  "banner",
+  "hello",
+  "auth",
+  "auth signature",
+  "compression",
+  "ident",
+  "reconnect",
+  "ready",
+  "draining",
+  "closed",
+] as const;
+
+/** The part of connection_secret that is the AES-128 key, and the nonces behind it. */
+const SECRET_KEY_END = 16;
+const SECRET_ACCEPTOR_NONCE = 16;
+const SECRET_CONNECTOR_NONCE = 28;
+/** Bytes of a connection_secret: two nonces behind the key, the rest unused. */
+export const CONNECTION_SECRET_SIZE = 64;
+
+/** Bytes that count as life although the frame they belong to is not whole yet. */
+const PROGRESS_BYTES = 16 * 1024;
+
+/** Why a connection ended; each is counted by the messenger under this name. */
+export type CloseReason =
+  | "local"
+  | "peer"
+  | "cut"
+  | "bytes"
+  | "feature"
+  | "auth"
+  | "identity"
+  | "limit"
+  | "memory"
+  | "handshake"
+  | "silent"
+  | "nonce"
+  | "replaced"
+  | "stale"
+  | "wait";
+
+/** One TCP connection. */
+export class Connection {
+  /** Number in this process; the loop keeps its socket under it. */
+  readonly id: number;
+  /** True when the peer connected to us. */
+  readonly accepted: boolean;
+  /** The peer's socket address, as sent in HELLO. */
+  readonly peer: EntityAddr = new EntityAddr();
+  /** Our own socket address on this connection, when the loop knows it. */
+  readonly local: EntityAddr = new EntityAddr();
+  /** The messenger it belongs to. */
+  readonly messenger: Messenger;
+  /** One of {@linkcode Phase}. */
+  phase: number = Phase.Opening;
+  /** The session it carries, once one is known. */
+  session: Session | null = null;
+  /** The session's epoch that this connection's message numbers belong to. */
+  epoch = 0;
+  /** Builds what is sent. */
+  readonly writer: FrameWriter;
+  /** Finds what was received. */
+  readonly reader: FrameReader;
+  /** What the peer's banner said. */
+  readonly banner: Banner = new Banner();
+  /** Our address as the peer sees it: HELLO peer_addr. */
+  readonly seenAs: EntityAddr = new EntityAddr();
+  /** The peer's EntityType: HELLO entity_type. */
+  peerType = 0;
+  /** The client's side of the authentication method. */
+  authClient: AuthClient | null = null;
+  /** The server's side of the authentication method. */
+  authServer: AuthServer | null = null;
+  /** Method in use, one of AuthMethod. */
+  authMethod = 0;
+  /** Connection mode, one of ConMode. */
+  mode: number = ConMode.Crc;
+  /** Methods a peer allows, from AUTH_BAD_METHOD. */
+  allowedMethods: readonly number[] = [];
+  /** Modes a peer allows, from AUTH_BAD_METHOD. */
+  allowedModes: readonly number[] = [];
+  /** AUTH_BAD_METHOD frames on this connection, either way. */
+  badMethods = 0;
+  /** global_id of this authentication. */
+  readonly globalId: U64 = new U64();
+  /** global_seq of this attempt (connecting side). */
+  globalSeq = 0;
+  /** True once messages flowed. */
+  ready = false;
+  /** Why it ended. */
+  closeReason: CloseReason | "" = "";
+  /** The same in a sentence. */
+  closeText = "";
+  /** Queued in the messenger's list of connections with something to send. */
+  dirty = false;
+  /** Waits for room in the batch. */
+  stalled = false;
+  /** Messages of undone batches that lie in the receive buffer. */
+  pinned = 0;
+  /** Stamp of the last KEEPALIVE2_ACK. */
+  readonly keepaliveAck: Keepalive = new Keepalive();
+  /** KEEPALIVE2_ACK frames received. */
+  keepaliveAcks = 0;
+
+  #block = -1;
+  #size = 0;
+  #head = 0;
+  #tail = 0;
+  #handshakeBytes = 0;
+  #transcriptIn: Uint8Array[] = [];
+  #transcriptOut: Uint8Array[] = [];
+  #openedMs = 0;
+  #heardMs = 0;
+  #progress = 0;
+  #probedMs = 0;
+  #keepaliveDue = false;
+  #keepaliveAckDue = false;
+  readonly #keepalive = new Keepalive();
+  readonly #keepaliveReply = new Keepalive();
+  readonly #header = new MessageHeader();
+
+  /** Made by the messenger: for a session that connects, or for an accepted socket. */
+  constructor(messenger: Messenger, id: number, accepted: boolean) {
+    this.messenger = messenger;
+    this.id = id;
+    this.accepted = accepted;
+    this.writer = new FrameWriter(FrameFormat.Crc20);
+    this.reader = new FrameReader(FrameFormat.Crc20);
+  }
+
+  /** The phase as a word. */
+  get phaseName(): string {
+    return PHASE_NAMES[this.phase]!;
+  }
+
+  /** Takes memory and starts the clock; false when the arena is full. */
+  open(nowMs: number): boolean {
+    this.#openedMs = nowMs;
+    this.#heardMs = nowMs;
+    this.#block = take(RECEIVE_BYTES_HANDSHAKE);
+    if (this.#block < 0) return false;
+    this.#size = RECEIVE_BYTES_HANDSHAKE;
+    this.#head = this.#block;
+    this.#tail = this.#block;
+    return this.writer.open();
+  }
+
+  /** TCP is connected: the banner goes out at once, msgr2 "Banner". */
+  handleConnected(nowMs: number): void {
+    if (this.phase !== Phase.Opening) return;
+    this.phase = Phase.Banner;
+    this.#heardMs = nowMs;
+    const at = this.writer.beginRaw();
+    const end = writeBanner(arena, at, this.messenger.banner);
+    this.writer.endRaw(end);
+    this.#transcriptOut.push(arena.bytes.slice(at, end));
+    this.messenger.markDirty(this);
+  }
+
+  /** Where received bytes go: arena [receiveAt, receiveEnd). Empty while back-pressure holds. */
+  get receiveAt(): number {
+    return this.#tail;
+  }
+
+  /** End of the room for received bytes. */
+  get receiveEnd(): number {
+    return this.#block + this.#size;
+  }
+
+  /** Makes room for received bytes where it can; returns how many fit now. */
+  makeRoom(): number {
+    const room = this.receiveEnd - this.#tail;
+    if (this.pinned > 0 || this.phase >= Phase.Draining) return room;
+    const waiting = this.#tail - this.#head;
+    if (this.#head > this.#block && room < this.reader.needed - waiting) {
+      arena.bytes.copyWithin(this.#block, this.#head, this.#tail);
+      this.#head = this.#block;
+      this.#tail = this.#block + waiting;
+    }
+    if (this.#tail === this.receiveEnd) this.#grow(waiting);
+    return this.receiveEnd - this.#tail;
+  }
+
+  /** Takes `count` bytes that arrived at `receiveAt`. */
+  handleReceived(count: number, nowMs: number): void {
+    this.#tail += count;
+    if (this.phase < Phase.Ready) {
+      this.#handshakeBytes += count;
+      if (this.#handshakeBytes > HANDSHAKE_BYTES_MAX) {
+        const text =
+          `Cannot accept handshake as it must take ${HANDSHAKE_BYTES_MAX} bytes at most` +
+          `: current value is ${this.#handshakeBytes}`;
+        this.close("limit", text, nowMs);
+        return;
+      }
+    }
+    this.#progress += count;
+    if (this.#progress >= PROGRESS_BYTES) this.#heard(nowMs);
+    this.handleInput(nowMs);
+  }
+
+  /** Handles what is in the buffer, as far as the batch has room. */
+  handleInput(nowMs: number): void {
+    while (this.phase < Phase.Draining) {
+      if (this.phase === Phase.Banner) {
+        if (!this.#handleBanner(nowMs)) return;
+        continue;
+      }
+      if (this.phase === Phase.Ready && this.messenger.batchFull) {
+        this.messenger.markStalled(this);
+        return;
+      }
+      const at = this.#head;
+      const limit = this.phase < Phase.Ready
+        ? HANDSHAKE_FRAME_BYTES_MAX
+        : this.messenger.options.frameBytesMax;
+      const next = this.reader.read(at, this.#tail, limit);
+      if (next === 0) return;
+      if (next < 0) {
+        this.#closeForFault(next, this.phaseName, nowMs);
+        return;
+      }
+      this.#head = next;
+      this.#heard(nowMs);
+      this.#handleFrame(at, next, nowMs);
+      if (this.#head === this.#tail) this.#rewind();
+    }
+  }
+
+  /** The kernel took `count` bytes. */
+  handleSent(count: number, nowMs: number): void {
+    this.writer.gather.sent(count);
+    if (this.phase === Phase.Draining && this.writer.gather.bytes === 0) {
+      this.#end(nowMs);
+      return;
+    }
+    const session = this.session;
+    if (session !== null && this.phase === Phase.Ready) {
+      this.#dropSent(session);
+      if (session.outbox.queued > 0 || this.#keepaliveAckDue) this.messenger.markDirty(this);
+    }
+  }
+
+  /** The stream ended (`errorText` empty) or failed. What arrived before still counts. */
+  handleEnd(errorText: string, nowMs: number): void {
+    if (this.phase === Phase.Closed) return;
+    const text = errorText !== ""
+      ? errorText
+      : this.phase < Phase.Ready
+      ? `Peer closed the connection during ${this.phaseName}`
+      : "Peer closed the connection";
+    this.close(errorText === "" ? "peer" : "cut", text, nowMs);
+  }
+
+  /**
+   * Writes what is due: control frames, messages in order, an ACK when no message carried it.
+   * True when the gather list holds something to send.
+   */
+  pollTransmit(nowMs: number): boolean {
+    if (this.phase === Phase.Closed) return false;
+    const { writer } = this;
+    writer.pump();
+    if (this.phase === Phase.Ready) this.#transmitReady(this.session!, nowMs);
+    return writer.gather.bytes > 0;
+  }
+
+  /** Asks the peer for a sign of life; the answer counts up `keepaliveAcks`. */
+  sendKeepalive(seconds: number, nanoseconds: number): void {
+    this.#keepalive.seconds = seconds;
+    this.#keepalive.nanoseconds = nanoseconds;
+    this.#keepaliveDue = true;
+    this.messenger.markDirty(this);
+  }
+
+  /** When {@linkcode handleDeadline} must be called next. */
+  pollDeadline(): number {
+    const { options } = this.messenger;
+    if (this.phase === Phase.Closed) return Infinity;
+    if (this.phase < Phase.Ready || this.phase === Phase.Draining) {
+      return this.#openedMs + options.handshakeMs;
+    }
+    const since = Math.max(this.#heardMs, this.#probedMs);
+    return Math.min(since + options.keepaliveMs, this.#heardMs + options.deadMs);
+  }
+
+  /** Call at or after {@linkcode pollDeadline}. */
+  handleDeadline(nowMs: number): void {
+    const { options } = this.messenger;
+    if (nowMs < this.pollDeadline()) return;
+    if (this.phase === Phase.Draining) {
+      this.#end(nowMs);
+    } else if (this.phase < Phase.Ready) {
+      const text = `Handshake did not finish within ${options.handshakeMs} ms: it stopped at ` +
+        this.phaseName;
+      this.close("handshake", text, nowMs);
+    } else if (this.stalled) {
+      this.#heardMs = nowMs; // we do not listen, so its silence says nothing
+    } else if (nowMs - this.#heardMs >= options.deadMs) {
+      this.close("silent", `Peer was silent for ${nowMs - this.#heardMs} ms`, nowMs);
+    } else {
+      this.#probedMs = nowMs;
+      this.sendKeepalive(Math.floor(nowMs / 1000), (nowMs % 1000) * 1_000_000);
+    }
+  }
+
+  /** One message of a batch was done: when it was the last, the buffer can be used again. */
+  release(): void {
+    this.pinned--;
+    if (this.pinned > 0) return;
+    if (this.phase === Phase.Closed) this.#freeBuffer();
+    else if (this.#head === this.#tail) this.#rewind();
+  }
+
+  /** Ends the connection at once; what the session makes of it is the messenger's business. */
+  close(reason: CloseReason, text: string, nowMs: number): void {
+    if (this.phase === Phase.Closed) return;
+    this.closeReason = reason;
+    this.closeText = text;
+    this.#end(nowMs);
+  }
+
+  /** Ends the connection once everything written so far is sent. */
+  drain(reason: CloseReason, text: string, nowMs: number): void {
+    if (this.phase >= Phase.Draining) return;
+    this.closeReason = reason;
+    this.closeText = text;
+    this.#openedMs = nowMs;
+    this.phase = Phase.Draining;
+    this.session = null;
+    if (this.writer.gather.bytes === 0) this.#end(nowMs);
+  }
+
+  /** Tells the peer that this is the end, when it knows TAG_CLOSE, and ends. */
+  sayClose(nowMs: number): void {
+    if (this.phase === Phase.Ready && this.messenger.closeAgreed(this)) {
+      if (this.writer.canControl()) this.endControl(Tag.Close, this.beginControl());
+    }
+    this.drain("local", "Closed here", nowMs);
+  }
+
+  /** Where the payload of a control frame goes. */
+  beginControl(): number {
+    return this.writer.beginControl();
+  }
+
+  /** Sends a control frame; before the end of authentication it belongs to the signed bytes. */
+  endControl(tag: number, payloadEnd: number): void {
+    const at = this.writer.endControl(tag, payloadEnd);
+    if (this.phase < Phase.AuthSign) {
+      this.#transcriptOut.push(arena.bytes.slice(at, this.writer.tail));
+    }
+    this.messenger.markDirty(this);
+  }
+
+  /** Sends HELLO: who we are, and the peer's address as we see it. */
+  sendHello(): void {
+    const hello = new Hello();
+    hello.entityType = this.messenger.options.entityType;
+    hello.peerAddr.copy(this.peer);
+    this.endControl(Tag.Hello, writeHello(arena, this.beginControl(), hello));
+  }
+
+  /**
+   * The 32 bytes of AUTH_SIGNATURE: an HMAC over every byte its sender had received before
+   * authentication ended, zeros when the method has no session key. `ours` picks the direction.
+   */
+  signature(sessionKey: Uint8Array, ours: boolean): Uint8Array {
+    if (sessionKey.length === 0) return new Uint8Array(32);
+    const parts = ours ? this.#transcriptIn : this.#transcriptOut;
+    const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      whole.set(part, at);
+      at += part.length;
+    }
+    return this.messenger.options.crypto.hmacSha256(sessionKey, whole);
+  }
+
+  /** The signatures are exchanged: what they covered is no longer needed. */
+  dropTranscripts(): void {
+    this.#transcriptIn = [];
+    this.#transcriptOut = [];
+  }
+
+  /**
+   * Switches both directions to secure mode. connection_secret: 16 bytes of key, the nonce of the
+   * side that accepted, the nonce of the side that connected. False when memory is short.
+   */
+  secure(secret: Uint8Array): boolean {
+    const key = secret.subarray(0, SECRET_KEY_END);
+    const acceptor = secret.subarray(SECRET_ACCEPTOR_NONCE, SECRET_CONNECTOR_NONCE);
+    const connector = secret.subarray(SECRET_CONNECTOR_NONCE);
+    const revision = this.reader.format & 1;
+    const { aead, nonceOperations } = this.messenger.options;
+    const sealNonce = new Nonce(this.accepted ? acceptor : connector, revision, nonceOperations);
+    const openNonce = new Nonce(this.accepted ? connector : acceptor, revision, nonceOperations);
+    this.reader.secure(aead.opener(key), openNonce);
+    return this.writer.secure(aead.sealer(key), sealNonce);
+  }
+
+  /** Closes for the fault that a codec or a check has just told. */
+  closeForFault(code: number, nowMs: number): void {
+    this.#closeForFault(code, this.phaseName, nowMs);
+  }
+
+  #closeForFault(code: number, where: string, nowMs: number): void {
+    const reason = -code === Fault.Large
+      ? "limit"
+      : -code === Fault.Feature
+      ? "feature"
+      : -code === Fault.Auth
+      ? "auth"
+      : "bytes";
+    const from = lastFault.at >= this.#block && lastFault.at < this.receiveEnd;
+    this.close(reason, `${describeFault(from ? this.#frameAt : 0)} (${where})`, nowMs);
+  }
+
+  /** Start of the frame in hand, for offsets in messages. */
+  #frameAt = 0;
+
+  #handleBanner(nowMs: number): boolean {
+    const at = this.#head;
+    const next = readBanner(arena, at, this.#tail, this.banner);
+    if (next === -Fault.Short) return false;
+    this.#frameAt = at;
+    if (next < 0) {
+      this.closeForFault(next, nowMs);
+      return false;
+    }
+    this.#head = next;
+    this.#transcriptIn.push(arena.bytes.slice(at, next));
+    const revision = this.messenger.agree(this.banner);
+    if (revision < 0) {
+      this.closeForFault(revision, nowMs);
+      return false;
+    }
+    this.reader.setRevision(revision);
+    this.writer.setRevision(revision);
+    this.phase = Phase.Hello;
+    this.sendHello();
+    return true;
+  }
+
+  #handleFrame(at: number, next: number, nowMs: number): void {
+    const { preamble, parts } = this.reader;
+    this.#frameAt = at;
+    if (parts.aborted) {
+      this.messenger.counters.aborted++;
+      return;
+    }
+    const { tag } = preamble;
+    const payload = parts.at[0]!;
+    const payloadEnd = payload + preamble.lengths[0]!;
+    if (this.phase < Phase.AuthSign) this.#transcriptIn.push(arena.bytes.slice(at, next));
+    if (this.phase < Phase.Ready) {
+      const fault = this.accepted
+        ? handleAcceptFrame(this, tag, payload, payloadEnd, nowMs)
+        : handleConnectFrame(this, tag, payload, payloadEnd, nowMs);
+      if (fault < 0) this.#closeForFault(fault, tagName(tag), nowMs);
+      return;
+    }
+    const fault = this.#handleReady(tag, payload, payloadEnd, nowMs);
+    if (fault < 0) this.#closeForFault(fault, tagName(tag), nowMs);
+  }
+
+  #handleReady(tag: number, payload: number, payloadEnd: number, nowMs: number): number {
+    const session = this.session!;
+    switch (tag) {
+      case Tag.Message:
+        return this.#handleMessage(session, payload, payloadEnd);
+      case Tag.Ack: {
+        const seq = readAck(arena, payload, payloadEnd);
+        if (seq < 0) return seq;
+        return this.#handleAck(session, seq);
+      }
+      case Tag.Keepalive2: {
+        const next = readKeepalive(arena, payload, payloadEnd, this.#keepaliveReply);
+        if (next < 0) return next;
+        this.#keepaliveAckDue = true;
+        this.messenger.markDirty(this);
+        return 0;
+      }
+      case Tag.Keepalive2Ack: {
+        const next = readKeepalive(arena, payload, payloadEnd, this.keepaliveAck);
+        if (next < 0) return next;
+        this.keepaliveAcks++;
+        return 0;
+      }
+      case Tag.Close:
+        if (!this.messenger.closeAgreed(this)) return unexpected(tag, this.phaseName);
+        this.messenger.handlePeerClose(this, nowMs);
+        return 0;
+      default:
+        return unexpected(tag, this.phaseName);
+    }
+  }
+
+  #handleMessage(session: Session, at: number, end: number): number {
+    const header = this.#header;
+    const { preamble, parts } = this.reader;
+    const next = readMessageHeader(arena, at, end, preamble.lengths[3]!, header);
+    if (next < 0) return next;
+    if (!session.lossy && header.ackSeq > session.ackedSeq) {
+      const fault = this.#handleAck(session, header.ackSeq);
+      if (fault < 0) return fault;
+    }
+    if (header.seq <= session.inSeq) {
+      session.duplicates++;
+      this.messenger.counters.duplicates++;
+      return 0;
+    }
+    if (header.seq > session.inSeq + 1) this.messenger.counters.gaps++;
+    session.inSeq = header.seq;
+    this.pinned++;
+    this.messenger.handleMessage(this, session, header, preamble, parts);
+    return 0;
+  }
+
+  #handleAck(session: Session, seq: number): number {
+    if (session.lossy) return 0;
+    if (seq > session.outSeq) {
+      return fail(Fault.Field, "ACK seq", -1, seq, `${session.outSeq} at most, the last one sent`);
+    }
+    const { outbox } = session;
+    const { gather } = this.writer;
+    for (let record = outbox.firstSent(); record !== 0; record = outbox.firstSent()) {
+      if (recordSeq(record) > seq) break;
+      if (!gather.passed(recordMark(record))) {
+        return fail(Fault.Field, "ACK seq", -1, seq, "of a message that is wholly sent");
+      }
+      outbox.dropFirstSent();
+    }
+    this.#dropSent(session);
+    if (seq > session.ackedSeq) session.ackedSeq = seq;
+    if (outbox.queued > 0) this.messenger.markDirty(this);
+    return 0;
+  }
+
+  /** Frees what nobody will acknowledge: sent messages of a lossy session, aborted ones. */
+  #dropSent(session: Session): void {
+    const { outbox } = session;
+    const { gather } = this.writer;
+    for (let record = outbox.firstSent(); record !== 0; record = outbox.firstSent()) {
+      if (!session.lossy && !isAborted(record)) return;
+      if (!gather.passed(recordMark(record))) return;
+      outbox.dropFirstSent();
+    }
+  }
+
+  #transmitReady(session: Session, nowMs: number): void {
+    const { writer } = this;
+    const { outbox } = session;
+    if (this.#keepaliveAckDue && writer.canControl()) {
+      this.#keepaliveAckDue = false;
+      this.#control(Tag.Keepalive2Ack, this.#keepaliveReply);
+    }
+    if (this.#keepaliveDue && writer.canControl()) {
+      this.#keepaliveDue = false;
+      this.#control(Tag.Keepalive2, this.#keepalive);
+    }
+    let written = false;
+    while (outbox.queued > 0 && writer.gather.bytes < SEND_AHEAD_BYTES && writer.canMessage()) {
+      const record = outbox.peek();
+      let seq = 0;
+      if (isNumbered(record)) seq = recordSeq(record);
+      else {
+        seq = ++session.outSeq;
+        session.messagesSent++;
+      }
+      writer.message(record, seq, session.takenSeq);
+      outbox.moveToSent(record, seq);
+      written = true;
+    }
+    if (written) session.ackSentSeq = session.takenSeq;
+    else if (session.takenSeq > session.ackSentSeq && !session.lossy && writer.canControl()) {
+      session.ackSentSeq = session.takenSeq;
+      const at = writer.beginControl();
+      writer.endControl(Tag.Ack, writeAck(arena, at, session.takenSeq));
+    }
+    if (writer.exhausted && writer.gather.bytes === 0) {
+      this.close("nonce", "The nonces of this connection are used up", nowMs);
+    }
+  }
+
+  #control(tag: number, stamp: Keepalive): void {
+    const at = this.writer.beginControl();
+    this.writer.endControl(tag, writeKeepalive(arena, at, stamp));
+  }
+
+  #heard(nowMs: number): void {
+    this.#heardMs = nowMs;
+    this.#progress = 0;
+  }
+
+  #rewind(): void {
+    if (this.pinned > 0 || this.#block < 0) return;
+    this.#head = this.#block;
+    this.#tail = this.#block;
+  }
+
+  /** The buffer is full: a larger one, as far as the frame at its front needs and allows. */
+  #grow(waiting: number): void {
+    const busy = waiting === 0 || this.reader.needed <= this.#size;
+    if (busy && this.#size >= RECEIVE_BYTES_BUSY) return;
+    const block = take(this.#size * 2);
+    if (block < 0) return;
+    arena.bytes.copyWithin(block, this.#head, this.#tail);
+    give(this.#block);
+    this.#block = block;
+    this.#size *= 2;
+    this.#head = block;
+    this.#tail = block + waiting;
+  }
+
+  #end(nowMs: number): void {
+    this.phase = Phase.Closed;
+    this.writer.close();
+    this.reader.close();
+    this.dropTranscripts();
+    this.messenger.handleClosed(this, nowMs);
+    if (this.pinned === 0) this.#freeBuffer();
+  }
+
+  #freeBuffer(): void {
+    if (this.#block < 0) return;
+    give(this.#block);
+    this.#block = -1;
+    this.#size = 0;
+    this.#head = 0;
+    this.#tail = 0;
+  }
+}
+
+/** Says that a frame does not belong into this phase. */
+export function unexpected(tag: number, phase: string): number {
+  return fail(Fault.State, `${tagName(tag)} during ${phase}`, -1, tag, "a tag of this phase");
+}

@@ -1,0 +1,449 @@
+/**
+ * What a session still owes its peer: messages that wait, and messages that were sent and are not
+ * acknowledged. msgr2 "Message exchange". A message lies in the arena as a record in which its
+ * frame is built in place, so the application's copy is the only one:
+ *
+ *     meta 80 | head room 80 | front | middle | data, each padded to 16 | room for an epilogue
+ *
+ * The head of a crc-mode frame ends where the front begins; a secure frame is sealed from here.
+ * Records fill blocks of the arena from the bottom; a block goes back when its last record does.
+ *
+ * @module
+ */
+import { arena, give, take } from "../../mem/arena.ts";
+import { assert } from "../../mem/assert.ts";
+import { readCounter, writeCounter } from "../../mem/u64.ts";
+import { EPILOGUE_SIZE_MAX, padded } from "../../wire/msgr2/frame.ts";
+
+// A block: its live records, and how much of it is used.
+const BLOCK_LIVE = 0;
+const BLOCK_HEAD = 64;
+const BLOCK_BYTES_MIN = 32 * 1024;
+
+// A record's meta, offsets in bytes from its start.
+const NEXT = 0;
+const BLOCK = 4;
+const FRONT_BYTES = 8;
+const MIDDLE_BYTES = 12;
+const DATA_BYTES = 16;
+const TYPE = 20;
+const PRIORITY = 22;
+const VERSION = 24;
+const COMPAT_VERSION = 26;
+const TID = 28;
+const SEQ = 36;
+const CRCS = 44;
+const STATE = 56;
+const MARK = 60;
+const SERIAL = 64;
+const BYTES = 68;
+const META_SIZE = 80;
+const HEAD_SIZE = 80;
+const TAIL_SIZE = padded(EPILOGUE_SIZE_MAX);
+
+const CRCS_VALID = 1;
+const NUMBERED = 2;
+const ABORTED = 4;
+
+/** Priority levels that are told apart; higher ones count as the highest. */
+const LEVELS = 256;
+const view = arena.view;
+
+/** Messages of one session, waiting or unacknowledged. A record is named by its arena offset. */
+export class Outbox {
+  /** Messages that wait for their first sending, or for their replay. */
+  queued = 0;
+  /** Messages sent and not acknowledged. */
+  sent = 0;
+  /** Bytes of all records. */
+  bytes = 0;
+
+  /** The most that all records may take. */
+  readonly bytesMax: number;
+  #block = 0;
+  #used = 0;
+  #size = 0;
+  #serial = 0;
+  #sentHead = 0;
+  #sentTail = 0;
+  #replayHead = 0;
+  readonly #heads = new Int32Array(LEVELS);
+  readonly #tails = new Int32Array(LEVELS);
+  readonly #levels = new Int32Array(LEVELS / 32);
+
+  /** @param bytesMax the most that all records of this session may take */
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax;
+  }
+
+  /**
+   * Makes room for a message; returns its record, or 0 when the session's share or the arena is
+   * full. Fill the segments, then {@linkcode commit}.
+   */
+  reserve(frontBytes: number, middleBytes: number, dataBytes: number): number {
+    const payload = padded(frontBytes) + padded(middleBytes) + padded(dataBytes);
+    const bytes = META_SIZE + HEAD_SIZE + payload + TAIL_SIZE;
+    if (this.bytes + bytes > this.bytesMax && this.bytes > 0) return 0;
+    if (this.#used + bytes > this.#size && !this.#takeBlock(bytes)) return 0;
+    const record = this.#block + this.#used;
+    this.#used += bytes;
+    this.bytes += bytes;
+    view.setInt32(
+      this.#block + BLOCK_LIVE,
+      view.getInt32(this.#block + BLOCK_LIVE, true) + 1,
+      true,
+    );
+    view.setInt32(record + NEXT, 0, true);
+    view.setInt32(record + BLOCK, this.#block, true);
+    view.setInt32(record + FRONT_BYTES, frontBytes, true);
+    view.setInt32(record + MIDDLE_BYTES, middleBytes, true);
+    view.setInt32(record + DATA_BYTES, dataBytes, true);
+    view.setInt32(record + STATE, 0, true);
+    view.setInt32(record + BYTES, bytes, true);
+    return record;
+  }
+
+  /** Queues a reserved message; returns its serial, by which it can be revoked. */
+  commit(
+    record: number,
+    type: number,
+    priority: number,
+    version: number,
+    compatVersion: number,
+    tidLo: number,
+    tidHi: number,
+  ): number {
+    view.setUint16(record + TYPE, type, true);
+    view.setUint16(record + PRIORITY, priority, true);
+    view.setUint16(record + VERSION, version, true);
+    view.setUint16(record + COMPAT_VERSION, compatVersion, true);
+    view.setInt32(record + TID, tidLo, true);
+    view.setInt32(record + TID + 4, tidHi, true);
+    this.#serial = this.#serial === 0x7fffffff ? 1 : this.#serial + 1;
+    view.setInt32(record + SERIAL, this.#serial, true);
+    const level = Math.min(priority, LEVELS - 1);
+    if (this.#heads[level] === 0) {
+      this.#heads[level] = record;
+      this.#levels[level >>> 5] = this.#levels[level >>> 5]! | (1 << (level & 31));
+    } else {
+      view.setInt32(this.#tails[level]! + NEXT, record, true);
+    }
+    this.#tails[level] = record;
+    this.queued++;
+    return this.#serial;
+  }
+
+  /** The message to send next, or 0: replays first, then by priority. It stays where it is. */
+  peek(): number {
+    if (this.#replayHead !== 0) return this.#replayHead;
+    for (let word = LEVELS / 32 - 1; word >= 0; word--) {
+      const bits = this.#levels[word]!;
+      if (bits !== 0) return this.#heads[word * 32 + 31 - Math.clz32(bits)]!;
+    }
+    return 0;
+  }
+
+  /** Moves the message that {@linkcode peek} told to the sent ones, under `seq`. */
+  moveToSent(record: number, seq: number): void {
+    this.#unlinkFirst(record);
+    writeCounter(arena, record + SEQ, seq);
+    view.setInt32(record + STATE, view.getInt32(record + STATE, true) | NUMBERED, true);
+    if (this.#sentHead === 0) this.#sentHead = record;
+    else view.setInt32(this.#sentTail + NEXT, record, true);
+    this.#sentTail = record;
+    this.queued--;
+    this.sent++;
+  }
+
+  /** Frees sent messages up to `seq`; returns how many. */
+  acknowledge(seq: number): number {
+    let count = 0;
+    while (this.#sentHead !== 0 && recordSeq(this.#sentHead) <= seq) {
+      this.#freeFirstSent();
+      count++;
+    }
+    return count;
+  }
+
+  /** Frees replays up to `seq`, which the peer has: what RECONNECT and RECONNECT_OK tell. */
+  discardReplays(seq: number): number {
+    let count = 0;
+    while (this.#replayHead !== 0 && isNumbered(this.#replayHead)) {
+      const record = this.#replayHead;
+      if (recordSeq(record) > seq) break;
+      this.#replayHead = view.getInt32(record + NEXT, true);
+      this.queued--;
+      this.#free(record);
+      count++;
+    }
+    return count;
+  }
+
+  /** The oldest sent message, or 0. */
+  firstSent(): number {
+    return this.#sentHead;
+  }
+
+  /** Frees the oldest sent message: on a lossy session once its bytes are in the kernel. */
+  dropFirstSent(): void {
+    this.#freeFirstSent();
+  }
+
+  /** Puts everything sent in front of what waits, in order; aborted messages are dropped. */
+  requeue(): void {
+    let record = this.#sentHead;
+    let tail = 0;
+    let head = 0;
+    while (record !== 0) {
+      const next = view.getInt32(record + NEXT, true);
+      this.sent--;
+      if (isAborted(record)) this.#free(record);
+      else {
+        if (head === 0) head = record;
+        else view.setInt32(tail + NEXT, record, true);
+        view.setInt32(record + NEXT, 0, true);
+        tail = record;
+        this.queued++;
+      }
+      record = next;
+    }
+    this.#sentHead = 0;
+    this.#sentTail = 0;
+    if (head === 0) return;
+    view.setInt32(tail + NEXT, this.#replayHead, true);
+    this.#replayHead = head;
+  }
+
+  /** Forgets the numbers of the replays: a new session counts from 1. */
+  renumber(): void {
+    assert(this.sent === 0, "a session is renumbered after its messages were requeued");
+    for (let at = this.#replayHead; at !== 0; at = view.getInt32(at + NEXT, true)) {
+      view.setInt32(at + STATE, view.getInt32(at + STATE, true) & ~NUMBERED, true);
+    }
+  }
+
+  /**
+   * Takes a message back. Returns its record while it is among the sent ones (the writer must
+   * then abort its frame), 0 when it only waited and is gone, -1 when it is not here.
+   */
+  revoke(serial: number): number {
+    for (let at = this.#sentHead; at !== 0; at = view.getInt32(at + NEXT, true)) {
+      if (view.getInt32(at + SERIAL, true) === serial) return at;
+    }
+    let before = 0;
+    for (let at = this.#replayHead; at !== 0; at = view.getInt32(at + NEXT, true)) {
+      if (view.getInt32(at + SERIAL, true) === serial) {
+        const next = view.getInt32(at + NEXT, true);
+        if (before === 0) this.#replayHead = next;
+        else view.setInt32(before + NEXT, next, true);
+        this.queued--;
+        this.#free(at);
+        return 0;
+      }
+      before = at;
+    }
+    for (let level = 0; level < LEVELS; level++) {
+      before = 0;
+      for (let at = this.#heads[level]!; at !== 0; at = view.getInt32(at + NEXT, true)) {
+        if (view.getInt32(at + SERIAL, true) === serial) {
+          this.#unlinkQueued(level, before, at);
+          this.queued--;
+          this.#free(at);
+          return 0;
+        }
+        before = at;
+      }
+    }
+    return -1;
+  }
+
+  /** Drops everything; returns how many messages that were. */
+  clear(): number {
+    this.requeue();
+    let count = 0;
+    for (let record = this.peek(); record !== 0; record = this.peek()) {
+      this.#unlinkFirst(record);
+      this.queued--;
+      this.#free(record);
+      count++;
+    }
+    return count;
+  }
+
+  /** Drops everything and gives all memory back. */
+  close(): void {
+    this.clear();
+    if (this.#block !== 0) give(this.#block);
+    this.#block = 0;
+    this.#used = 0;
+    this.#size = 0;
+  }
+
+  #takeBlock(bytes: number): boolean {
+    const size = Math.max(BLOCK_BYTES_MIN, bytes + BLOCK_HEAD);
+    const block = take(size);
+    if (block < 0) return false;
+    if (this.#block !== 0 && view.getInt32(this.#block + BLOCK_LIVE, true) === 0) give(this.#block);
+    this.#block = block;
+    this.#size = BLOCK_BYTES_MIN;
+    while (this.#size < size) this.#size *= 2;
+    this.#used = BLOCK_HEAD;
+    view.setInt32(block + BLOCK_LIVE, 0, true);
+    return true;
+  }
+
+  #unlinkFirst(record: number): void {
+    const next = view.getInt32(record + NEXT, true);
+    view.setInt32(record + NEXT, 0, true);
+    if (record === this.#replayHead) {
+      this.#replayHead = next;
+      return;
+    }
+    const level = Math.min(view.getUint16(record + PRIORITY, true), LEVELS - 1);
+    assert(this.#heads[level] === record, "only the first message of a level is taken");
+    this.#heads[level] = next;
+    if (next === 0) this.#levels[level >>> 5] = this.#levels[level >>> 5]! & ~(1 << (level & 31));
+  }
+
+  #unlinkQueued(level: number, before: number, record: number): void {
+    const next = view.getInt32(record + NEXT, true);
+    if (before === 0) this.#heads[level] = next;
+    else view.setInt32(before + NEXT, next, true);
+    if (next === 0) this.#tails[level] = before;
+    if (this.#heads[level] === 0) {
+      this.#levels[level >>> 5] = this.#levels[level >>> 5]! & ~(1 << (level & 31));
+    }
+  }
+
+  #freeFirstSent(): void {
+    const record = this.#sentHead;
+    this.#sentHead = view.getInt32(record + NEXT, true);
+    if (this.#sentHead === 0) this.#sentTail = 0;
+    this.sent--;
+    this.#free(record);
+  }
+
+  #free(record: number): void {
+    const block = view.getInt32(record + BLOCK, true);
+    const live = view.getInt32(block + BLOCK_LIVE, true) - 1;
+    this.bytes -= view.getInt32(record + BYTES, true);
+    view.setInt32(block + BLOCK_LIVE, live, true);
+    if (live > 0) return;
+    if (block !== this.#block) give(block);
+    else if (this.#size === BLOCK_BYTES_MIN) this.#used = BLOCK_HEAD;
+    else {
+      give(block);
+      this.#block = 0;
+      this.#used = 0;
+      this.#size = 0;
+    }
+  }
+}
+
+/** Where the front segment of a record begins; the frame's head ends here. */
+export function recordFrontAt(record: number): number {
+  return record + META_SIZE + HEAD_SIZE;
+}
+
+/** Where the middle segment begins. */
+export function recordMiddleAt(record: number): number {
+  return recordFrontAt(record) + padded(recordFrontBytes(record));
+}
+
+/** Where the data segment begins. */
+export function recordDataAt(record: number): number {
+  return recordMiddleAt(record) + padded(recordMiddleBytes(record));
+}
+
+/** Length of the front segment. */
+export function recordFrontBytes(record: number): number {
+  return view.getInt32(record + FRONT_BYTES, true);
+}
+
+/** Length of the middle segment. */
+export function recordMiddleBytes(record: number): number {
+  return view.getInt32(record + MIDDLE_BYTES, true);
+}
+
+/** Length of the data segment. */
+export function recordDataBytes(record: number): number {
+  return view.getInt32(record + DATA_BYTES, true);
+}
+
+/** Message type. */
+export function recordType(record: number): number {
+  return view.getUint16(record + TYPE, true);
+}
+
+/** Message priority. */
+export function recordPriority(record: number): number {
+  return view.getUint16(record + PRIORITY, true);
+}
+
+/** Encoding version. */
+export function recordVersion(record: number): number {
+  return view.getUint16(record + VERSION, true);
+}
+
+/** Oldest compatible encoding version. */
+export function recordCompatVersion(record: number): number {
+  return view.getUint16(record + COMPAT_VERSION, true);
+}
+
+/** Low half of the transaction id. */
+export function recordTidLo(record: number): number {
+  return view.getInt32(record + TID, true);
+}
+
+/** High half of the transaction id. */
+export function recordTidHi(record: number): number {
+  return view.getInt32(record + TID + 4, true);
+}
+
+/** Sequence number, once the record is numbered. */
+export function recordSeq(record: number): number {
+  return readCounter(arena, record + SEQ, "record seq");
+}
+
+/** True when a sequence number was given in this session. */
+export function isNumbered(record: number): boolean {
+  return (view.getInt32(record + STATE, true) & NUMBERED) !== 0;
+}
+
+/** True when the sender took the message back while it was on the wire. */
+export function isAborted(record: number): boolean {
+  return (view.getInt32(record + STATE, true) & ABORTED) !== 0;
+}
+
+/** Notes that the message was taken back. */
+export function setAborted(record: number): void {
+  view.setInt32(record + STATE, view.getInt32(record + STATE, true) | ABORTED, true);
+}
+
+/** The crc of payload segment 1, 2 or 3, or undefined bits until {@linkcode setRecordCrcs}. */
+export function recordCrc(record: number, segment: number): number {
+  return view.getInt32(record + CRCS + (segment - 1) * 4, true);
+}
+
+/** True when the crcs of the payload are known, as they are before a replay. */
+export function hasCrcs(record: number): boolean {
+  return (view.getInt32(record + STATE, true) & CRCS_VALID) !== 0;
+}
+
+/** Keeps the crcs of the payload, so that a replay need not compute them. */
+export function setRecordCrcs(record: number, crc1: number, crc2: number, crc3: number): void {
+  view.setInt32(record + CRCS, crc1, true);
+  view.setInt32(record + CRCS + 4, crc2, true);
+  view.setInt32(record + CRCS + 8, crc3, true);
+  view.setInt32(record + STATE, view.getInt32(record + STATE, true) | CRCS_VALID, true);
+}
+
+/** The gather mark after the record's frame. */
+export function recordMark(record: number): number {
+  return view.getInt32(record + MARK, true);
+}
+
+/** Keeps the gather mark after the record's frame. */
+export function setRecordMark(record: number, mark: number): void {
+  view.setInt32(record + MARK, mark, true);
+}

@@ -1,0 +1,354 @@
+/**
+ * Two or more messengers back to back in virtual time: bytes move through memory, connections can
+ * be cut, held or fed in pieces, and every frame can be watched. No sockets, no clock.
+ *
+ * @module
+ */
+import { arena } from "../../src/mem/arena.ts";
+import { U64 } from "../../src/mem/u64.ts";
+import { gcmMaker } from "../../src/io/libcrypto.ts";
+import { authNone } from "../../src/app/auth.ts";
+import type { Connection } from "../../src/proto/msgr2/connection.ts";
+import { Phase } from "../../src/proto/msgr2/connection.ts";
+import {
+  type AuthOptions,
+  Messenger,
+  MESSENGER_DEFAULTS,
+  type MessengerEvent,
+  type MessengerOptions,
+} from "../../src/proto/msgr2/messenger.ts";
+import { POLICIES, type Policy } from "../../src/proto/msgr2/policy.ts";
+import type { Session } from "../../src/proto/msgr2/session.ts";
+import { EntityAddr } from "../../src/wire/msgr2/entity_addr.ts";
+import { FEATURES_REQUIRED, FEATURES_SUPPORTED } from "../../src/wire/msgr2/features.ts";
+import { EntityType } from "../../src/wire/msgr2/hello.ts";
+import { tagName } from "../../src/wire/msgr2/tag.ts";
+import { NodeCrypto } from "../../src/io/crypto.ts";
+
+/** How a node of the net is made. */
+export interface NodeOptions {
+  readonly address?: string;
+  readonly entityType?: number;
+  readonly policy?: Policy;
+  readonly auth?: AuthOptions;
+  readonly options?: Partial<MessengerOptions>;
+}
+
+/** A messenger and what it told and received. */
+export class Node {
+  readonly messenger: Messenger;
+  readonly address: EntityAddr | null;
+  readonly events: string[] = [];
+  readonly received: string[] = [];
+  /** False: batches are left untouched, as by a busy application. */
+  takes = true;
+
+  constructor(readonly name: string, readonly net: Net, options: NodeOptions) {
+    this.messenger = new Messenger({
+      ...MESSENGER_DEFAULTS,
+      entityType: options.entityType ?? EntityType.Client,
+      gid: U64.of(-1),
+      nonce: net.random(2 ** 31),
+      features: { supported: FEATURES_SUPPORTED, required: FEATURES_REQUIRED },
+      policyFor: (): Policy => options.policy ?? POLICIES.statefulServer,
+      auth: options.auth ?? authNone(`client.${name}`),
+      aead: gcmMaker(),
+      crypto: new NodeCrypto(),
+      ...options.options,
+    });
+    this.address = options.address === undefined ? null : EntityAddr.parse(options.address);
+    if (this.address !== null) {
+      this.messenger.addrs.addrs[0]!.copy(this.address);
+      this.messenger.addrs.count = 1;
+    }
+  }
+
+  /** Opens a session to another node. */
+  connect(to: Node, policy: Policy = POLICIES.losslessClient): Session {
+    return this.messenger.connect(to.address!, policy, this.net.now)!;
+  }
+
+  /** The only session. */
+  get session(): Session {
+    return [...this.messenger.sessions.values()][0]!;
+  }
+}
+
+/** Sends a text as a message. */
+export function say(session: Session, text: string, priority?: number): number {
+  const front = new TextEncoder().encode(text);
+  return session.send({ type: 0xfa00, front, ...(priority === undefined ? {} : { priority }) });
+}
+
+/** One direction of a connection, and the way back. */
+interface Pipe {
+  readonly from: Connection;
+  readonly to: Connection;
+  readonly node: Node;
+  readonly queue: Uint8Array[];
+  cut: boolean;
+}
+
+/** What a fault rule looks at. */
+export interface FrameSeen {
+  /** Node that sends. */
+  readonly by: Node;
+  readonly tag: string;
+  /** How often this node has sent this tag. */
+  readonly count: number;
+}
+
+/** The network between nodes; time passes only when told. */
+export class Net {
+  now = 1000;
+  readonly nodes: Node[] = [];
+  readonly pipes: Pipe[] = [];
+  /** Frames seen, as `name TAG`. */
+  readonly log: string[] = [];
+  /**
+   * Asked for every frame that is sent: "cut" loses it with its connection, "cutAfter" delivers it
+   * and then cuts, anything else passes.
+   */
+  rule: (frame: FrameSeen) => "pass" | "cut" | "cutAfter" = () => "pass";
+  /** False: new connections are refused. */
+  reachable = true;
+  /** The largest piece handed over at once. */
+  pieceBytes = Infinity;
+  #seed: number;
+  readonly #counts = new Map<string, number>();
+
+  constructor(seed = 1) {
+    this.#seed = seed >>> 0;
+  }
+
+  /** A whole number below `limit` from the seed (xorshift32). */
+  random(limit: number): number {
+    let x = this.#seed || 0x9e3779b9;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#seed = x >>> 0;
+    return Math.floor((this.#seed / 2 ** 32) * limit);
+  }
+
+  node(name: string, options: NodeOptions = {}): Node {
+    const node = new Node(name, this, options);
+    this.nodes.push(node);
+    return node;
+  }
+
+  /** Runs until nothing moves at this moment. */
+  settle(turns = 10_000): void {
+    for (let turn = 0; turn < turns; turn++) if (!this.#turn()) return;
+    throw new Error("the net does not come to rest");
+  }
+
+  /** Lets time pass, deadline by deadline. */
+  advance(ms: number): void {
+    const end = this.now + ms;
+    this.settle();
+    for (let stuck = 0; stuck < 1000;) {
+      const next = Math.min(...this.nodes.map((node) => node.messenger.pollDeadline()));
+      if (next > end) break;
+      stuck = next > this.now ? 0 : stuck + 1;
+      this.now = Math.max(this.now, Math.ceil(next));
+      for (const node of this.nodes) node.messenger.handleDeadline(this.now);
+      this.settle();
+    }
+    this.now = end;
+    this.settle();
+  }
+
+  /** Cuts every connection of a node, as a cable would: both ends see an error. */
+  cut(node?: Node): void {
+    for (const pipe of [...this.pipes]) {
+      if (node !== undefined && pipe.node !== node) continue;
+      this.#break(pipe);
+    }
+    this.settle();
+  }
+
+  #break(pipe: Pipe): void {
+    pipe.cut = true;
+    pipe.queue.length = 0;
+    for (const other of this.pipes) {
+      if (other.from === pipe.to) {
+        other.cut = true;
+        other.queue.length = 0;
+      }
+    }
+    pipe.from.handleEnd("cut", this.now);
+    pipe.to.handleEnd("cut", this.now);
+  }
+
+  #turn(): boolean {
+    let moved = false;
+    for (const node of this.nodes) {
+      const { messenger } = node;
+      for (let c = messenger.pollOpen(this.now); c !== null; c = messenger.pollOpen(this.now)) {
+        this.#open(node, c);
+        moved = true;
+      }
+      for (let e = messenger.pollEvent(); e !== null; e = messenger.pollEvent()) {
+        node.events.push(eventText(e));
+        moved = true;
+      }
+      if (node.takes && this.#take(node)) moved = true;
+      for (let c = messenger.pollDirty(); c !== null; c = messenger.pollDirty()) {
+        if (this.#send(node, c)) moved = true;
+      }
+      for (let c = messenger.pollClosed(); c !== null; c = messenger.pollClosed()) {
+        this.#closed(c);
+        moved = true;
+      }
+    }
+    for (const pipe of [...this.pipes]) if (this.#carry(pipe)) moved = true;
+    return moved;
+  }
+
+  #take(node: Node): boolean {
+    let moved = false;
+    for (let b = node.messenger.takeBatch(); b !== null; b = node.messenger.takeBatch()) {
+      for (let index = 0; index < b.length; index++) {
+        node.received.push(new TextDecoder().decode(b.front(index)));
+      }
+      node.messenger.done(b, this.now);
+      moved = true;
+    }
+    return moved;
+  }
+
+  #open(node: Node, connection: Connection): void {
+    const server = this.nodes.find((other) => other.address?.equals(connection.peer));
+    if (server === undefined || !this.reachable) {
+      connection.handleEnd("Connection refused (ECONNREFUSED)", this.now);
+      return;
+    }
+    const client = EntityAddr.parse(`v2:10.0.0.${this.nodes.indexOf(node) + 1}:${5000}/0`);
+    const accepted = server.messenger.accept(client, server.address!, this.now);
+    if (accepted === null) {
+      connection.handleEnd("", this.now);
+      return;
+    }
+    connection.local.copy(client);
+    this.pipes.push({ from: connection, to: accepted, node, queue: [], cut: false });
+    this.pipes.push({ from: accepted, to: connection, node: server, queue: [], cut: false });
+    connection.handleConnected(this.now);
+    accepted.handleConnected(this.now);
+  }
+
+  #send(node: Node, connection: Connection): boolean {
+    const pipe = this.pipes.find((other) => other.from === connection);
+    if (pipe === undefined || pipe.cut) return false;
+    let moved = false;
+    while (connection.phase !== Phase.Closed && connection.pollTransmit(this.now)) {
+      const { gather } = connection.writer;
+      const { pieces, first, end, skip } = gather;
+      const parts: Uint8Array[] = [];
+      for (let index = first; index < end; index++) {
+        const at = pieces[index * 2]! + (index === first ? skip : 0);
+        parts.push(arena.bytes.slice(at, pieces[index * 2]! + pieces[index * 2 + 1]!));
+      }
+      const bytes = concat(parts);
+      connection.handleSent(bytes.length, this.now);
+      moved = true;
+      if (!this.#watch(node, pipe, bytes)) return true;
+    }
+    return moved;
+  }
+
+  /** Applies the rule to the frames in `bytes`, as far as they can be read (crc mode). */
+  #watch(node: Node, pipe: Pipe, bytes: Uint8Array): boolean {
+    let at = 0;
+    while (at < bytes.length) {
+      const left = bytes.subarray(at);
+      const length = frameLength(pipe, left);
+      if (length === 0 || length > left.length) {
+        pipe.queue.push(bytes.slice(at));
+        return true;
+      }
+      const tag = left[0] === 0x63 ? "BANNER" : tagName(left[0]!);
+      const key = `${node.name} ${tag}`;
+      const count = (this.#counts.get(key) ?? 0) + 1;
+      this.#counts.set(key, count);
+      this.log.push(key);
+      const verdict = this.rule({ by: node, tag, count });
+      if (verdict === "cut") {
+        this.#deliverAll(pipe);
+        this.#break(pipe);
+        return false;
+      }
+      pipe.queue.push(bytes.slice(at, at + length));
+      if (verdict === "cutAfter") {
+        this.#deliverAll(pipe);
+        this.#break(pipe);
+        return false;
+      }
+      at += length;
+    }
+    return true;
+  }
+
+  #deliverAll(pipe: Pipe): void {
+    while (pipe.queue.length > 0 && pipe.to.phase !== Phase.Closed && this.#carry(pipe)) {
+      /* on */
+    }
+  }
+
+  #carry(pipe: Pipe): boolean {
+    const { to, queue } = pipe;
+    if (queue.length === 0 || pipe.cut) return false;
+    if (to.phase >= Phase.Draining) {
+      queue.length = 0;
+      return false;
+    }
+    const head = queue[0]!;
+    const room = to.stalled ? 0 : to.makeRoom();
+    const count = Math.min(head.length, room, this.pieceBytes);
+    if (count <= 0) return false;
+    arena.bytes.set(head.subarray(0, count), to.receiveAt);
+    if (count === head.length) queue.shift();
+    else queue[0] = head.subarray(count);
+    to.handleReceived(count, this.now);
+    return true;
+  }
+
+  /** One side closed: the other reads what is under way, then the end. */
+  #closed(connection: Connection): void {
+    for (const pipe of [...this.pipes]) {
+      if (pipe.from !== connection) continue;
+      this.#deliverAll(pipe);
+      pipe.to.handleEnd("", this.now);
+    }
+    for (let index = this.pipes.length - 1; index >= 0; index--) {
+      const { from, to } = this.pipes[index]!;
+      if (from === connection || to === connection) this.pipes.splice(index, 1);
+    }
+  }
+}
+
+function eventText(event: MessengerEvent): string {
+  return event.kind;
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** Length of the frame at the front of unsealed bytes; 0 when it cannot be told. */
+function frameLength(pipe: Pipe, bytes: Uint8Array): number {
+  if (bytes[0] === 0x63) return 26;
+  if (pipe.from.writer.format >= 2 || bytes.length < 32) return 0;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const count = bytes[1]!;
+  const lengths = [0, 1, 2, 3].map((index) => view.getUint32(2 + index * 6, true));
+  const total = lengths.reduce((sum, length) => sum + length, 32);
+  if (pipe.from.writer.format === 0) return total + 17;
+  return total + (lengths[0]! > 0 ? 4 : 0) + (count > 1 ? 13 : 0);
+}
