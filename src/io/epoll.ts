@@ -1,7 +1,7 @@
 /**
  * Readiness of descriptors: epoll(7), level-triggered unless asked otherwise, and a parked wait
- * on a thread of Deno's pool for when there is nothing to do. STYLE of the loop: `wait(0)` while
- * there is work (0.3 us), `park()` when idle (40 us), never a timer.
+ * on a thread of Deno's pool for when there is nothing to do. A loop calls `wait(0)` while there is
+ * work (0.2 us) and `park()` when idle (40 us); it needs no timer.
  *
  * @module
  */
@@ -59,7 +59,11 @@ export class Poller {
   #woken = false;
   #closed = false;
 
-  /** @throws when the kernel gives no descriptor */
+  /**
+   * Makes an epoll instance that reports up to `capacity` descriptors at a time.
+   *
+   * @throws when the kernel gives no descriptor
+   */
   constructor(capacity: number = EVENTS_MAX) {
     this.#capacity = capacity;
     this.#events = fixedInts(capacity * EVENT_WORDS);

@@ -7,10 +7,11 @@
  */
 import { assert } from "../mem/assert.ts";
 import { GATHER_PIECES_MAX } from "../mem/limits.ts";
+import { Family } from "../wire/inet.ts";
 import { Errno } from "./errno.ts";
 import { errno, libc } from "./libc.ts";
 import { fixedInts, putAddress, putArenaAddress } from "./native.ts";
-import { Family, SocketAddress } from "./socket_address.ts";
+import { SocketAddress } from "./socket_address.ts";
 
 const SOCK_STREAM_CLOEXEC_NONBLOCK = 1 | 0x80000 | 0x800;
 const SOCK_CLOEXEC_NONBLOCK = 0x80000 | 0x800;

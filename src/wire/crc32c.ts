@@ -7,44 +7,60 @@
  * so that runs can be chained; RFC 3720's ({@linkcode crc32c}) starts from all ones and inverts
  * the result.
  *
+ * Measured on Deno 2.9.6: a table in JavaScript 0.5 GB/s, the kernel of crc32c_kernel.ts 28 bytes
+ * in 17 ns, 256 bytes at 2.7 GB/s, 4 KiB at 5.3, 64 KiB at 12.7.
+ *
  * @module
  */
+import { arena } from "../mem/arena.ts";
+import { makeKernel } from "./crc32c_kernel.ts";
 
 const POLYNOMIAL = 0x82f63b78;
 
 const TABLE = makeTable();
+const kernel = makeKernel(TABLE);
+const arenaBytes: Uint8Array = arena.bytes;
+
+/** x^8, x^16, x^32, …: one zero byte, two, four, … up to 2^52. Bit 31 is x^0. */
+const ZEROS = makeZeros();
 
 /**
  * CRC of bytes[at, end) in Ceph's convention: `crc` is the seed as it is (-1 for segments, 0 for
  * the preamble), nothing is xored at the end. The result is signed, so it stays a small integer.
+ * The arena's bytes go through a WebAssembly kernel, others through a table.
  */
-export function crc32cRaw(
-  crc: number,
-  bytes: Uint8Array<ArrayBuffer>,
-  at: number,
-  end: number,
-): number {
+export function crc32cRaw(crc: number, bytes: Uint8Array, at: number, end: number): number {
+  if (bytes === arenaBytes) return kernel(crc, at, end);
   for (let index = at; index < end; index++) {
     crc = TABLE[(crc ^ bytes[index]!) & 255]! ^ (crc >>> 8);
   }
   return crc | 0;
 }
 
-/**
- * The finished CRC-32C as RFC 3720 has it, unsigned; `crc` is the result for the bytes before.
- *
- * @example
- * ```ts
- * import { crc32c } from "@fairlead/fairlead";
- *
- * crc32c(new TextEncoder().encode("123456789")); // 0xe3069283
- * ```
- */
-export function crc32c(bytes: Uint8Array<ArrayBuffer>, crc = 0): number {
+/** The finished CRC-32C as RFC 3720 has it, unsigned; `crc` is the result for the bytes before. */
+export function crc32c(bytes: Uint8Array, crc = 0): number {
   return ~crc32cRaw(~crc, bytes, 0, bytes.length) >>> 0;
 }
 
-/** One entry a byte: the remainder of that byte followed by 32 zero bits. */
+/** What {@linkcode crc32cRaw} would give from seed `crc` for `count` zero bytes. */
+export function crc32cZeros(crc: number, count: number): number {
+  let left = count;
+  for (let index = 0; left > 0; index++) {
+    if (left % 2 === 1) crc = multiply(crc, ZEROS[index]!);
+    left = Math.floor(left / 2);
+  }
+  return crc | 0;
+}
+
+/**
+ * The CRC of two runs one after the other: `crcA` of the first from any seed, `crcB` of the
+ * second, `lengthB` bytes, from seed 0 (or both as {@linkcode crc32c} gives them). Signed.
+ */
+export function combine(crcA: number, crcB: number, lengthB: number): number {
+  return crc32cZeros(crcA, lengthB) ^ crcB;
+}
+
+/** One entry a byte: the remainder of that byte. */
 function makeTable(): Int32Array {
   const table = new Int32Array(256);
   for (let byte = 0; byte < 256; byte++) {
@@ -53,4 +69,23 @@ function makeTable(): Int32Array {
     table[byte] = crc;
   }
   return table;
+}
+
+function makeZeros(): Int32Array {
+  const zeros = new Int32Array(53);
+  zeros[0] = 1 << (31 - 8);
+  for (let index = 1; index < zeros.length; index++) {
+    zeros[index] = multiply(zeros[index - 1]!, zeros[index - 1]!);
+  }
+  return zeros;
+}
+
+/** The product of two remainders. */
+function multiply(a: number, b: number): number {
+  let product = 0;
+  for (; a !== 0; a <<= 1) {
+    if (a < 0) product ^= b;
+    b = (b >>> 1) ^ (b & 1 ? POLYNOMIAL : 0);
+  }
+  return product;
 }

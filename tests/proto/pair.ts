@@ -5,9 +5,11 @@
  * @module
  */
 import { arena } from "../../src/mem/arena.ts";
+import { type Region, regionOf } from "../../src/mem/region.ts";
 import { U64 } from "../../src/mem/u64.ts";
 import { gcmMaker } from "../../src/io/libcrypto.ts";
 import { authNone } from "../../src/app/auth.ts";
+import type { Batch } from "../../src/proto/msgr2/batch.ts";
 import type { Connection } from "../../src/proto/msgr2/connection.ts";
 import { Phase } from "../../src/proto/msgr2/connection.ts";
 import {
@@ -22,7 +24,14 @@ import type { Session } from "../../src/proto/msgr2/session.ts";
 import { EntityAddr } from "../../src/wire/msgr2/entity_addr.ts";
 import { FEATURES_REQUIRED, FEATURES_SUPPORTED } from "../../src/wire/msgr2/features.ts";
 import { EntityType } from "../../src/wire/msgr2/hello.ts";
-import { tagName } from "../../src/wire/msgr2/tag.ts";
+import {
+  ClientIdent,
+  readClientIdent,
+  readServerIdent,
+  ServerIdent,
+} from "../../src/wire/msgr2/ident.ts";
+import { readSessionReconnect, SessionReconnect } from "../../src/wire/msgr2/session.ts";
+import { Tag, tagName } from "../../src/wire/msgr2/tag.ts";
 import { NodeCrypto } from "../../src/io/crypto.ts";
 
 /** How a node of the net is made. */
@@ -36,31 +45,66 @@ export interface NodeOptions {
 
 /** A messenger and what it told and received. */
 export class Node {
-  readonly messenger: Messenger;
+  messenger: Messenger;
   readonly address: EntityAddr | null;
   readonly events: string[] = [];
   readonly received: string[] = [];
   /** False: batches are left untouched, as by a busy application. */
   takes = true;
+  /** A batch that was taken and is not done yet, while {@linkcode holds}. */
+  held: Batch | null = null;
+  /** True: batches are taken, and done only by {@linkcode done}. */
+  holds = false;
+  readonly #options: NodeOptions;
 
   constructor(readonly name: string, readonly net: Net, options: NodeOptions) {
-    this.messenger = new Messenger({
+    this.#options = options;
+    this.address = options.address === undefined ? null : EntityAddr.parse(options.address);
+    this.messenger = this.#make();
+  }
+
+  #make(): Messenger {
+    const options = this.#options;
+    const messenger = new Messenger({
       ...MESSENGER_DEFAULTS,
       entityType: options.entityType ?? EntityType.Client,
       gid: U64.of(-1),
-      nonce: net.random(2 ** 31),
+      nonce: this.net.random(2 ** 31),
       features: { supported: FEATURES_SUPPORTED, required: FEATURES_REQUIRED },
       policyFor: (): Policy => options.policy ?? POLICIES.statefulServer,
-      auth: options.auth ?? authNone(`client.${name}`),
+      auth: options.auth ?? authNone(`client.${this.name}`),
       aead: gcmMaker(),
       crypto: new NodeCrypto(),
       ...options.options,
     });
-    this.address = options.address === undefined ? null : EntityAddr.parse(options.address);
     if (this.address !== null) {
-      this.messenger.addrs.addrs[0]!.copy(this.address);
-      this.messenger.addrs.count = 1;
+      messenger.addrs.addrs[0]!.copy(this.address);
+      messenger.addrs.count = 1;
     }
+    return messenger;
+  }
+
+  /** The process dies and comes back: connections are cut, a new messenger knows nothing. */
+  restart(): void {
+    this.net.drop(this.messenger);
+    dispose(this.messenger, this.net.now);
+    this.held = null;
+    this.messenger = this.#make();
+  }
+
+  /** The process ends for good; memory is given back. */
+  stop(): void {
+    this.net.drop(this.messenger);
+    dispose(this.messenger, this.net.now);
+    this.held = null;
+  }
+
+  /** The application takes the held batch over. */
+  done(): void {
+    const batch = this.held;
+    this.held = null;
+    if (batch !== null) this.messenger.done(batch, this.net.now);
+    this.net.settle();
   }
 
   /** Opens a session to another node. */
@@ -71,6 +115,17 @@ export class Node {
   /** The only session. */
   get session(): Session {
     return [...this.messenger.sessions.values()][0]!;
+  }
+}
+
+/** Ends everything of a messenger at once. */
+function dispose(messenger: Messenger, nowMs: number): void {
+  for (const connection of [...messenger.connections.values()]) {
+    connection.close("local", "stopped", nowMs);
+  }
+  for (const session of [...messenger.sessions.values()]) messenger.close(session, nowMs);
+  for (let batch = messenger.takeBatch(); batch !== null; batch = messenger.takeBatch()) {
+    messenger.done(batch, nowMs);
   }
 }
 
@@ -86,7 +141,10 @@ interface Pipe {
   readonly to: Connection;
   readonly node: Node;
   readonly queue: Uint8Array[];
+  /** Nothing passes any more. */
   cut: boolean;
+  /** Nothing passes for now. */
+  held: boolean;
 }
 
 /** What a fault rule looks at. */
@@ -98,6 +156,13 @@ export interface FrameSeen {
   readonly count: number;
 }
 
+/**
+ * What happens to a frame: "pass"; "cut" loses it with its connection; "cutAfter" delivers it and
+ * then cuts; "cutSender" and "cutReceiver" lose it, and only that end notices, while the other
+ * end's connection goes silent; "hold" keeps it, and what follows it, until `net.release()`.
+ */
+export type Verdict = "pass" | "cut" | "cutAfter" | "cutSender" | "cutReceiver" | "hold";
+
 /** The network between nodes; time passes only when told. */
 export class Net {
   now = 1000;
@@ -105,17 +170,19 @@ export class Net {
   readonly pipes: Pipe[] = [];
   /** Frames seen, as `name TAG`. */
   readonly log: string[] = [];
-  /**
-   * Asked for every frame that is sent: "cut" loses it with its connection, "cutAfter" delivers it
-   * and then cuts, anything else passes.
-   */
-  rule: (frame: FrameSeen) => "pass" | "cut" | "cutAfter" = () => "pass";
+  /** The message flow handshake as the seed draws it, cookies by letters: `c client_ident(a)`. */
+  readonly drawn: string[] = [];
+  /** Asked for every frame that is sent, as long as frames can be told apart (crc mode). */
+  rule: (frame: FrameSeen) => Verdict = () => "pass";
   /** False: new connections are refused. */
   reachable = true;
+  /** True when a new connection between these two is to be refused. */
+  refuses: (from: Node, to: Node) => boolean = () => false;
   /** The largest piece handed over at once. */
   pieceBytes = Infinity;
   #seed: number;
   readonly #counts = new Map<string, number>();
+  readonly #cookies = new Map<string, string>();
 
   constructor(seed = 1) {
     this.#seed = seed >>> 0;
@@ -168,15 +235,23 @@ export class Net {
     this.settle();
   }
 
-  #break(pipe: Pipe): void {
-    pipe.cut = true;
-    pipe.queue.length = 0;
-    for (const other of this.pipes) {
-      if (other.from === pipe.to) {
-        other.cut = true;
-        other.queue.length = 0;
-      }
+  /** Lets held frames go on. */
+  release(): void {
+    for (const pipe of this.pipes) pipe.held = false;
+    this.settle();
+  }
+
+  /** Cuts all connections of a messenger without a further word from it. */
+  drop(messenger: Messenger): void {
+    for (const pipe of [...this.pipes]) {
+      if (pipe.from.messenger !== messenger) continue;
+      this.#break(pipe);
+      this.#forget(pipe.from);
     }
+  }
+
+  #break(pipe: Pipe): void {
+    this.#mute(pipe);
     pipe.from.handleEnd("cut", this.now);
     pipe.to.handleEnd("cut", this.now);
   }
@@ -212,15 +287,19 @@ export class Net {
       for (let index = 0; index < b.length; index++) {
         node.received.push(new TextDecoder().decode(b.front(index)));
       }
-      node.messenger.done(b, this.now);
       moved = true;
+      if (node.holds) {
+        node.held = b;
+        return true;
+      }
+      node.messenger.done(b, this.now);
     }
     return moved;
   }
 
   #open(node: Node, connection: Connection): void {
     const server = this.nodes.find((other) => other.address?.equals(connection.peer));
-    if (server === undefined || !this.reachable) {
+    if (server === undefined || !this.reachable || this.refuses(node, server)) {
       connection.handleEnd("Connection refused (ECONNREFUSED)", this.now);
       return;
     }
@@ -231,8 +310,15 @@ export class Net {
       return;
     }
     connection.local.copy(client);
-    this.pipes.push({ from: connection, to: accepted, node, queue: [], cut: false });
-    this.pipes.push({ from: accepted, to: connection, node: server, queue: [], cut: false });
+    this.pipes.push({ from: connection, to: accepted, node, queue: [], cut: false, held: false });
+    this.pipes.push({
+      from: accepted,
+      to: connection,
+      node: server,
+      queue: [],
+      cut: false,
+      held: false,
+    });
     connection.handleConnected(this.now);
     accepted.handleConnected(this.now);
   }
@@ -273,12 +359,21 @@ export class Net {
       this.#counts.set(key, count);
       this.log.push(key);
       const verdict = this.rule({ by: node, tag, count });
+      const frame = bytes.slice(at, at + length);
+      this.#draw(node, frame, verdict);
       if (verdict === "cut") {
         this.#deliverAll(pipe);
         this.#break(pipe);
         return false;
       }
-      pipe.queue.push(bytes.slice(at, at + length));
+      if (verdict === "cutSender" || verdict === "cutReceiver") {
+        this.#deliverAll(pipe);
+        this.#mute(pipe);
+        (verdict === "cutSender" ? pipe.from : pipe.to).handleEnd("cut", this.now);
+        return false;
+      }
+      if (verdict === "hold") pipe.held = true;
+      pipe.queue.push(frame);
       if (verdict === "cutAfter") {
         this.#deliverAll(pipe);
         this.#break(pipe);
@@ -289,6 +384,36 @@ export class Net {
     return true;
   }
 
+  /** Notes a frame of the message flow handshake in the seed's words. */
+  #draw(node: Node, frame: Uint8Array<ArrayBuffer>, verdict: Verdict): void {
+    const words = handshakeWords(frame, (cookie) => this.#letter(cookie));
+    const lost = verdict === "cut" || verdict === "cutSender" || verdict === "cutReceiver";
+    if (words !== "") this.drawn.push(`${node.name} ${words}${lost ? " X" : ""}`);
+  }
+
+  /** a, b, c for cookies in their order of appearance; - for none. */
+  #letter(cookie: U64): string {
+    if (cookie.isZero()) return "-";
+    const key = cookie.toString();
+    const letter = this.#cookies.get(key) ?? String.fromCharCode(97 + this.#cookies.size);
+    this.#cookies.set(key, letter);
+    return letter;
+  }
+
+  /** The letter of a cookie that was seen. */
+  letter(cookie: U64): string {
+    return this.#letter(cookie);
+  }
+
+  /** Both directions of a connection carry nothing any more, and nobody is told. */
+  #mute(pipe: Pipe): void {
+    for (const other of this.pipes) {
+      if (other !== pipe && other.from !== pipe.to) continue;
+      other.cut = true;
+      other.queue.length = 0;
+    }
+  }
+
   #deliverAll(pipe: Pipe): void {
     while (pipe.queue.length > 0 && pipe.to.phase !== Phase.Closed && this.#carry(pipe)) {
       /* on */
@@ -297,7 +422,7 @@ export class Net {
 
   #carry(pipe: Pipe): boolean {
     const { to, queue } = pipe;
-    if (queue.length === 0 || pipe.cut) return false;
+    if (queue.length === 0 || pipe.cut || pipe.held) return false;
     if (to.phase >= Phase.Draining) {
       queue.length = 0;
       return false;
@@ -316,10 +441,14 @@ export class Net {
   /** One side closed: the other reads what is under way, then the end. */
   #closed(connection: Connection): void {
     for (const pipe of [...this.pipes]) {
-      if (pipe.from !== connection) continue;
+      if (pipe.from !== connection || pipe.cut) continue;
       this.#deliverAll(pipe);
       pipe.to.handleEnd("", this.now);
     }
+    this.#forget(connection);
+  }
+
+  #forget(connection: Connection): void {
     for (let index = this.pipes.length - 1; index >= 0; index--) {
       const { from, to } = this.pipes[index]!;
       if (from === connection || to === connection) this.pipes.splice(index, 1);
@@ -351,4 +480,45 @@ function frameLength(pipe: Pipe, bytes: Uint8Array): number {
   const total = lengths.reduce((sum, length) => sum + length, 32);
   if (pipe.from.writer.format === 0) return total + 17;
   return total + (lengths[0]! > 0 ? 4 : 0) + (count > 1 ? 13 : 0);
+}
+
+/** A frame of the message flow handshake as the seed writes it, "" for any other. */
+function handshakeWords(
+  frame: Uint8Array<ArrayBuffer>,
+  letter: (cookie: U64) => string,
+): string {
+  const region: Region = regionOf(frame);
+  if (frame.length < 32 || frame[0] === 0x63) return "";
+  const at = 32;
+  const end = at + region.view.getUint32(2, true);
+  switch (frame[0]) {
+    case Tag.ClientIdent: {
+      const ident = new ClientIdent();
+      readClientIdent(region, at, end, ident);
+      return `client_ident(${letter(ident.cookie)})`;
+    }
+    case Tag.ServerIdent: {
+      const ident = new ServerIdent();
+      readServerIdent(region, at, end, ident);
+      return `server_ident(${letter(ident.cookie)})`;
+    }
+    case Tag.SessionReconnect: {
+      const reconnect = new SessionReconnect();
+      readSessionReconnect(region, at, end, reconnect);
+      return `reconnect(${letter(reconnect.clientCookie)},${letter(reconnect.serverCookie)})`;
+    }
+    case Tag.SessionReconnectOk:
+      return "reconnect_ok";
+    case Tag.SessionReset:
+      return `reset_session(${frame[at] === 1 ? "T" : "F"})`;
+    case Tag.SessionRetry:
+      return "retry_session";
+    case Tag.SessionRetryGlobal:
+      return "retry_global";
+    case Tag.Wait:
+      return "wait";
+    case Tag.IdentMissingFeatures:
+      return "ident_missing_features";
+  }
+  return "";
 }

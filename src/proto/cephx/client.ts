@@ -67,10 +67,13 @@ const MON_TICKET_SECONDS = 72 * 3600;
 
 /** What a client is made of. */
 export interface CephxClientOptions {
+  /** Primitives: io/crypto.ts has them. */
   readonly crypto: Crypto;
   /** Seconds since 1970, may have a fraction. */
   readonly wallSeconds: () => number;
+  /** Who this is: `client.admin`. */
   readonly name: EntityName;
+  /** The key of that name. */
   readonly key: CryptoKey;
   /** Services to get tickets for: entity types as bits, `EntityType.Osd | EntityType.Mgr`. */
   readonly wantedServices?: number;

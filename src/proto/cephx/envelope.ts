@@ -27,9 +27,9 @@ export const Usage = {
 } as const;
 
 /** Results of AUTH_BAD_METHOD: negated errno. */
-export const EACCES = -13;
+export const EACCES: number = -13;
 /** See {@linkcode EACCES}. */
-export const EINVAL = -22;
+export const EINVAL: number = -22;
 
 /** Bytes of a connection_secret: a key, two nonces, and room. */
 export const CONNECTION_SECRET_BYTES = 64;

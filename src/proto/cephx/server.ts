@@ -75,6 +75,7 @@ import { ServiceSecrets } from "./service_secrets.ts";
 
 /** What a server is made of. */
 export interface CephxServerOptions {
+  /** Primitives: io/crypto.ts has them. */
   readonly crypto: Crypto;
   /** Seconds since 1970, may have a fraction. */
   readonly wallSeconds: () => number;
@@ -380,6 +381,8 @@ class Authority {
     const opened = open(this.crypto, secret, Usage.TicketInfo, ticket.blob, "ticket");
     const info = opened === null ? null : decodeTicketInfo(opened);
     if (info === null) return `does not open: ${describeFault()}`;
+    const byMon = ticket.secretId.equals(MON_SECRET_ID);
+    if (byMon && info.name.type !== EntityType.Mon) return "may be made for monitors only";
     if (now >= info.expiresSeconds) {
       return `expired ${Math.ceil(now - info.expiresSeconds)} s ago`;
     }

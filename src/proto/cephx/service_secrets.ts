@@ -13,7 +13,9 @@ import type { Crypto } from "../msgr2/auth.ts";
 
 /** A secret and the number that tickets name it by. */
 export interface NumberedSecret {
+  /** secret_id of its tickets. */
   readonly id: U64;
+  /** The secret. */
   readonly key: CryptoKey;
   /** When it became the present one. */
   readonly sinceSeconds: number;

@@ -34,6 +34,7 @@ export type NoneTarget = typeof NoneTarget[keyof typeof NoneTarget];
 
 /** What a client of method none is made of. */
 export interface AuthNoneClientOptions {
+  /** Who this says it is. */
   readonly name: EntityName;
   /** Default {@linkcode NoneTarget.Mon}. */
   readonly target?: NoneTarget;

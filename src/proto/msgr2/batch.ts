@@ -171,26 +171,6 @@ export class Batch {
     words[at + DATA_BYTES] = lengths[3]! - header.dataPrePadding;
   }
 
-  /** Takes out every message of a connection; returns how many. */
-  remove(connection: Connection): number {
-    let kept = 0;
-    for (let index = 0; index < this.length; index++) {
-      if (this.#connections[index] === connection) continue;
-      if (kept !== index) {
-        this.#words.copyWithin(kept * WORDS, index * WORDS, (index + 1) * WORDS);
-        this.#seqs[kept] = this.#seqs[index]!;
-        this.#connections[kept] = this.#connections[index]!;
-        this.#sessions[kept] = this.#sessions[index]!;
-      }
-      kept++;
-    }
-    const removed = this.length - kept;
-    this.#connections.fill(null, kept, this.length);
-    this.#sessions.fill(null, kept, this.length);
-    this.length = kept;
-    return removed;
-  }
-
   /** Empties the list, and lets go of what it pointed to. */
   clear(): void {
     this.#connections.fill(null, 0, this.length);

@@ -243,7 +243,6 @@ export class Messenger {
     this.#spare = null;
     for (let index = 0; index < batch.length; index++) {
       const session = batch.session(index);
-      if (batch.connection(index).epoch === session.epoch) session.handedSeq = batch.seq(index);
       session.messagesReceived++;
       session.bytesReceived += batch.frontBytes(index) + batch.middleBytes(index) +
         batch.dataBytes(index);
@@ -532,7 +531,6 @@ export class Messenger {
     if (before !== null && before !== connection) {
       session.connection = null;
       before.session = null;
-      this.#dropHeld(before, session);
       before.close("replaced", "Replaced by a newer connection of the same session", nowMs);
     }
     this.#dialing.delete(session);
@@ -548,7 +546,6 @@ export class Messenger {
     session.outbox.renumber();
     session.epoch++;
     session.inSeq = 0;
-    session.handedSeq = 0;
     session.takenSeq = 0;
     session.ackSentSeq = 0;
     session.outSeq = 0;
@@ -697,7 +694,6 @@ export class Messenger {
       this.#event("reset", session, connection, text);
       return;
     }
-    if (wasReady) this.#dropHeld(connection, session);
     session.outbox.requeue();
     const { closeReason } = connection;
     if (closeReason === "auth" || closeReason === "feature" || closeReason === "identity") {
@@ -715,13 +711,6 @@ export class Messenger {
     } else if (wasReady) {
       this.#dial(session, nowMs);
     } else this.#retryLater(session, nowMs);
-  }
-
-  /** Messages that were received and not handed on yet: the peer will send them again. */
-  #dropHeld(connection: Connection, session: Session): void {
-    if (session.lossy) return;
-    connection.pinned -= this.#filling.remove(connection);
-    if (connection.epoch === session.epoch) session.inSeq = session.handedSeq;
   }
 
   #dial(session: Session, nowMs: number): void {

@@ -91,8 +91,6 @@ export class Session {
   epoch = 0;
   /** Number of the last message received. */
   inSeq = 0;
-  /** Number of the last message handed to the application. */
-  handedSeq = 0;
   /** Number of the last message the application has taken over: what is acknowledged. */
   takenSeq = 0;
   /** Number last acknowledged to the peer. */

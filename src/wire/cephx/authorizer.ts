@@ -12,9 +12,11 @@ import { readTicketBlob, type TicketBlob, writeTicketBlob } from "./ticket.ts";
 
 /** AUTH_REQUEST and AUTH_REQUEST_MORE towards a service. */
 export interface Authorizer {
+  /** The number that the ticket was issued with. */
   readonly globalId: U64;
   /** Entity type of the service. */
   readonly service: number;
+  /** As the monitor gave it. */
   readonly ticket: TicketBlob;
   /** E(service session key){Authorize}. */
   readonly sealedAuthorize: Uint8Array;
@@ -42,6 +44,7 @@ export function decodeAuthorizer(payload: Uint8Array): Authorizer | null {
 
 /** CephXAuthorize. */
 export interface Authorize {
+  /** The client's random number: the service proves its key by the next one. */
   readonly nonce: U64;
   /** Server challenge + 1; null before there was a challenge. */
   readonly challengePlusOne: U64 | null;
@@ -79,6 +82,7 @@ export function decodeAuthorizeChallenge(bytes: Uint8Array): U64 | null {
 
 /** CephXAuthorizeReply. */
 export interface AuthorizeReply {
+  /** The proof that the ticket could be opened. */
   readonly noncePlusOne: U64;
   /** Empty in crc mode. */
   readonly connectionSecret: Uint8Array;

@@ -17,7 +17,9 @@ const SECRET_BYTES: Record<number, number> = { [KeyType.Aes]: 16, [KeyType.Aes25
 export interface CryptoKey {
   /** {@linkcode KeyType} */
   readonly type: number;
+  /** Seconds since 1970. */
   readonly createdSeconds: number;
+  /** And the rest, so that the text form stays the same. */
   readonly createdNanoseconds: number;
   /** 16 bytes for type 1, 32 for type 2. */
   readonly secret: Uint8Array;

@@ -11,7 +11,9 @@ import { PayloadReader, PayloadWriter } from "./payload.ts";
 
 /** Who somebody is: a type of wire/msgr2/hello.ts and an id; `mon.` has an empty one. */
 export interface EntityName {
+  /** One of EntityType. */
   readonly type: number;
+  /** `admin`, `0`, or nothing. */
   readonly id: string;
 }
 
@@ -55,6 +57,7 @@ export function readEntityName(from: PayloadReader): EntityName {
 export interface Identity {
   /** {@linkcode AuthMode} */
   readonly mode: number;
+  /** Who it is. */
   readonly name: EntityName;
   /** 0: give me one. */
   readonly globalId: U64;

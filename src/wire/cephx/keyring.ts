@@ -11,7 +11,9 @@ import { type EntityName, formatEntityName } from "./entity_name.ts";
 
 /** One section of a keyring. */
 export interface KeyringEntry {
+  /** Whose key it is. */
   readonly name: EntityName;
+  /** The secret. */
   readonly key: CryptoKey;
   /** Capabilities by service: `mon` → `allow *`. Empty when omitted. */
   readonly caps?: ReadonlyMap<string, string>;

@@ -39,6 +39,7 @@ export function decodeServerChallenge(payload: Uint8Array): U64 | null {
 
 /** CephXAuthenticate. */
 export interface Authenticate {
+  /** The client's random number. */
   readonly clientChallenge: U64;
   /** What the key makes of both challenges. */
   readonly key: U64;

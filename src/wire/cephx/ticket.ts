@@ -21,7 +21,9 @@ const TICKETS_MAX = 16;
 
 /** A ticket as its owner sees it: sealed, with the number of the secret that opens it. */
 export interface TicketBlob {
+  /** The number of the secret that opens it. */
   readonly secretId: U64;
+  /** E(service secret){TicketInfo}. */
   readonly blob: Uint8Array;
 }
 
@@ -65,6 +67,7 @@ export interface IssuedTicket {
   readonly sealedKey: Uint8Array;
   /** True when `ticket` is E(old session key){bl TicketBlob}. */
   readonly wrapped: boolean;
+  /** TicketBlob, sealed or not. */
   readonly ticket: Uint8Array;
 }
 
@@ -96,7 +99,9 @@ export function readTicketList(from: PayloadReader): IssuedTicket[] | null {
 
 /** CephXServiceTicket: the owner's half of a ticket. */
 export interface ServiceTicket {
+  /** What owner and service share. */
   readonly sessionKey: CryptoKey;
+  /** How long it lasts from now on: no clock is compared with another. */
   readonly validitySeconds: number;
 }
 
@@ -119,12 +124,17 @@ export function decodeServiceTicket(bytes: Uint8Array): ServiceTicket | null {
 
 /** CephXServiceTicketInfo with its AuthTicket: the service's half of a ticket. */
 export interface TicketInfo {
+  /** Whom it was issued to. */
   readonly name: EntityName;
+  /** The number it was issued with. */
   readonly globalId: U64;
+  /** By the clock of who issued it. */
   readonly createdSeconds: number;
+  /** By the same clock. */
   readonly expiresSeconds: number;
   /** The capability for this service as one string; null: none is written. */
   readonly caps: string | null;
+  /** What owner and service share. */
   readonly sessionKey: CryptoKey;
 }
 
