@@ -93,7 +93,9 @@ export function matchCommand(
     );
   }
   throw new InvalidCommand(
-    `Cannot run "${words.join(" ")}" as the cluster has no such command${hint(descriptions, words)}`,
+    `Cannot run "${words.join(" ")}" as the cluster has no such command${
+      hint(descriptions, words)
+    }`,
   );
 }
 
@@ -239,8 +241,9 @@ function inRange({ range }: ArgumentDescription, value: number): number | undefi
   return value >= range[0] && value <= range[1] ? value : undefined;
 }
 
-/** The class comes from the cluster: one that is no regular expression here allows everything. */
+/** The class comes from the cluster: one that is no plain character class allows everything. */
 function onlyOf(goodChars: string, word: string): boolean {
+  if (!/^\[[^\]]+\]$/.test(goodChars)) return true;
   try {
     return new RegExp(`^${goodChars}*$`).test(word);
   } catch {

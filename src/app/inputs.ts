@@ -219,6 +219,16 @@ export class Inputs {
   }
 }
 
+/** How to send a line by hand. */
+export function inputHints(inputs: Inputs | null): string[] {
+  if (inputs === null) return [];
+  const { host, port } = inputs;
+  return [
+    `Send a line over UDP: echo hello | nc -u -w0 ${host} ${port}`,
+    `Send a line over TCP: echo hello | nc -w1 ${host} ${port}`,
+  ];
+}
+
 /** The `drops` column of /proc/net/udp and udp6 for one local address. */
 class KernelDrops {
   readonly #file: string;

@@ -6,31 +6,47 @@
  */
 
 /** The `type` of the message header. */
-export const MessageType = {
+export const FairleadType = {
   /** Front: the bytes of one line, without its newline. */
   Line: 0xfa00,
-  /** Front: JSON `{name, size}`; the file's data follows. */
+  /** Front: JSON, a {@linkcode FileHead}; the file's data follows. */
   FileHead: 0xfa10,
   /** Data: a piece of the file. */
   FileData: 0xfa11,
-  /** Front: JSON `{size, crc32c}`; the file is complete. */
+  /** Front: JSON, a {@linkcode FileEnd}; the file is complete. */
   FileEnd: 0xfa12,
   /** Front: JSON, what a box measured of itself (readings.ts). */
   Reading: 0xfa20,
 } as const;
 
+/** The front of a FileHead message. */
+export interface FileHead {
+  /** The file's name at its sender; a receiver must not trust it. */
+  readonly name: string;
+  /** In bytes; null when the sender cannot know it. */
+  readonly size: number | null;
+}
+
+/** The front of a FileEnd message. */
+export interface FileEnd {
+  /** In bytes. */
+  readonly size: number;
+  /** CRC-32C of the whole file (RFC 3720 appendix B.4). */
+  readonly crc32c: number;
+}
+
 const NAMES: Readonly<Record<number, string>> = {
-  [MessageType.Line]: "line",
-  [MessageType.FileHead]: "file_head",
-  [MessageType.FileData]: "file_data",
-  [MessageType.FileEnd]: "file_end",
-  [MessageType.Reading]: "reading",
+  [FairleadType.Line]: "line",
+  [FairleadType.FileHead]: "file_head",
+  [FairleadType.FileData]: "file_data",
+  [FairleadType.FileEnd]: "file_end",
+  [FairleadType.Reading]: "reading",
 };
 
 const JSON_TYPES: readonly number[] = [
-  MessageType.FileHead,
-  MessageType.FileEnd,
-  MessageType.Reading,
+  FairleadType.FileHead,
+  FairleadType.FileEnd,
+  FairleadType.Reading,
 ];
 
 /** `line`, `reading`, …; a foreign type as `0x00f0`. */

@@ -279,9 +279,10 @@ export class MonClient implements Receiver {
       return `Cannot wait longer for an answer of ${this.#session.target}: current value is ` +
         `${timeoutMs} ms, give more with --timeout`;
     }
-    const known = this.#mons.map((mon) =>
-      `${mon}: ${this.#faults.get(`${mon}`) ?? "no answer yet"}`
-    );
+    const known = this.#mons.map((mon) => {
+      const fault = this.#faults.get(`${mon}`) ?? "no answer yet";
+      return fault.includes(`${mon}`) ? fault : `${mon}: ${fault}`;
+    });
     return `Cannot reach a monitor within ${timeoutMs} ms: ${known.join("; ")}`;
   }
 }

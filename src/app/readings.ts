@@ -12,6 +12,9 @@ const ZONES_MAX = 64;
 /** /proc/meminfo counts in these, and calls them kB. */
 const KIB = 1024;
 
+const PERIOD_MS = 1000;
+const encoder = new TextEncoder();
+
 /** Counters of one interface since it came up. */
 export interface InterfaceCounters {
   rx_bytes: number;
@@ -39,6 +42,44 @@ export interface Reading {
   };
   network?: Record<string, InterfaceCounters>;
   thermal?: { zone: string; type: string; celsius: number }[];
+}
+
+/** Takes a reading every second and hands it on as JSON. */
+export class Readings {
+  /** Readings taken by the sink. */
+  sent = 0;
+  /** Readings the sink refused. */
+  dropped = 0;
+  readonly #offer: (json: Uint8Array) => boolean;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #busy = false;
+
+  /** @param offer takes a reading; false when it cannot */
+  constructor(offer: (json: Uint8Array) => boolean) {
+    this.#offer = offer;
+  }
+
+  /** Takes the first one now. */
+  start(): void {
+    this.#timer = setInterval(() => this.#take(), PERIOD_MS);
+    this.#take();
+  }
+
+  /** Takes no more. */
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  async #take(): Promise<void> {
+    if (this.#busy) return; // a sensor that answers slowly
+    this.#busy = true;
+    const json = encoder.encode(JSON.stringify(await readBox()));
+    this.#busy = false;
+    if (this.#timer === undefined) return;
+    if (this.#offer(json)) this.sent++;
+    else this.dropped++;
+  }
 }
 
 /** Takes a reading; `root` stands before /proc and /sys. */

@@ -19,7 +19,7 @@ export class Watch {
   readonly #session: Session;
   readonly #timeoutMs: number;
   readonly #say: (text: string) => void;
-  readonly #timer: number;
+  readonly #timer: ReturnType<typeof setInterval>;
   #reject: (error: Error) => void = () => {};
   #progress = "";
   #movedMs = nowMs();

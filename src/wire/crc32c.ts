@@ -44,12 +44,13 @@ export function crc32c(bytes: Uint8Array, crc = 0): number {
 
 /** What {@linkcode crc32cRaw} would give from seed `crc` for `count` zero bytes. */
 export function crc32cZeros(crc: number, count: number): number {
+  let remainder = crc | 0;
   let left = count;
   for (let index = 0; left > 0; index++) {
-    if (left % 2 === 1) crc = multiply(crc, ZEROS[index]!);
+    if (left % 2 === 1) remainder = multiply(remainder, ZEROS[index]!);
     left = Math.floor(left / 2);
   }
-  return crc | 0;
+  return remainder;
 }
 
 /**
@@ -80,7 +81,7 @@ function makeZeros(): Int32Array {
   return zeros;
 }
 
-/** The product of two remainders. */
+/** The product of two remainders, both signed. */
 function multiply(a: number, b: number): number {
   let product = 0;
   for (; a !== 0; a <<= 1) {

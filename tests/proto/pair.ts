@@ -22,6 +22,9 @@ import {
 import { POLICIES, type Policy } from "../../src/proto/msgr2/policy.ts";
 import type { Session } from "../../src/proto/msgr2/session.ts";
 import { EntityAddr } from "../../src/wire/msgr2/entity_addr.ts";
+import { BANNER_SIZE } from "../../src/wire/msgr2/banner.ts";
+import { frameBytes, revisionOf } from "../../src/wire/msgr2/frame.ts";
+import { Preamble, PREAMBLE_SIZE, readPreamble } from "../../src/wire/msgr2/preamble.ts";
 import { FEATURES_REQUIRED, FEATURES_SUPPORTED } from "../../src/wire/msgr2/features.ts";
 import { EntityType } from "../../src/wire/msgr2/hello.ts";
 import {
@@ -145,6 +148,8 @@ interface Pipe {
   cut: boolean;
   /** Nothing passes for now. */
   held: boolean;
+  /** The sender has closed: the end comes after what is in the queue. */
+  ended: boolean;
 }
 
 /** What a fault rule looks at. */
@@ -278,7 +283,7 @@ export class Net {
       }
     }
     for (const pipe of [...this.pipes]) if (this.#carry(pipe)) moved = true;
-    return moved;
+    return this.#end() || moved;
   }
 
   #take(node: Node): boolean {
@@ -310,7 +315,15 @@ export class Net {
       return;
     }
     connection.local.copy(client);
-    this.pipes.push({ from: connection, to: accepted, node, queue: [], cut: false, held: false });
+    this.pipes.push({
+      from: connection,
+      to: accepted,
+      node,
+      queue: [],
+      cut: false,
+      held: false,
+      ended: false,
+    });
     this.pipes.push({
       from: accepted,
       to: connection,
@@ -318,6 +331,7 @@ export class Net {
       queue: [],
       cut: false,
       held: false,
+      ended: false,
     });
     connection.handleConnected(this.now);
     accepted.handleConnected(this.now);
@@ -344,7 +358,7 @@ export class Net {
   }
 
   /** Applies the rule to the frames in `bytes`, as far as they can be read (crc mode). */
-  #watch(node: Node, pipe: Pipe, bytes: Uint8Array): boolean {
+  #watch(node: Node, pipe: Pipe, bytes: Uint8Array<ArrayBuffer>): boolean {
     let at = 0;
     while (at < bytes.length) {
       const left = bytes.subarray(at);
@@ -440,12 +454,23 @@ export class Net {
 
   /** One side closed: the other reads what is under way, then the end. */
   #closed(connection: Connection): void {
-    for (const pipe of [...this.pipes]) {
-      if (pipe.from !== connection || pipe.cut) continue;
-      this.#deliverAll(pipe);
-      pipe.to.handleEnd("", this.now);
+    for (let index = this.pipes.length - 1; index >= 0; index--) {
+      const pipe = this.pipes[index]!;
+      if (pipe.from === connection) pipe.ended = true;
+      if (pipe.to === connection) this.pipes.splice(index, 1);
     }
-    this.#forget(connection);
+  }
+
+  /** Tells the end of streams whose bytes have all arrived. */
+  #end(): boolean {
+    let moved = false;
+    for (const pipe of [...this.pipes]) {
+      if (!pipe.ended || pipe.held || pipe.queue.length > 0) continue;
+      this.pipes.splice(this.pipes.indexOf(pipe), 1);
+      if (!pipe.cut) pipe.to.handleEnd("", this.now);
+      moved = true;
+    }
+    return moved;
   }
 
   #forget(connection: Connection): void {
@@ -460,7 +485,7 @@ function eventText(event: MessengerEvent): string {
   return event.kind;
 }
 
-function concat(parts: readonly Uint8Array[]): Uint8Array {
+function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {
@@ -470,16 +495,20 @@ function concat(parts: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
-/** Length of the frame at the front of unsealed bytes; 0 when it cannot be told. */
-function frameLength(pipe: Pipe, bytes: Uint8Array): number {
-  if (bytes[0] === 0x63) return 26;
-  if (pipe.from.writer.format >= 2 || bytes.length < 32) return 0;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const count = bytes[1]!;
-  const lengths = [0, 1, 2, 3].map((index) => view.getUint32(2 + index * 6, true));
-  const total = lengths.reduce((sum, length) => sum + length, 32);
-  if (pipe.from.writer.format === 0) return total + 17;
-  return total + (lengths[0]! > 0 ? 4 : 0) + (count > 1 ? 13 : 0);
+/** Length of the frame at the front of unsealed bytes; 0 when it cannot be told (it is sealed). */
+function frameLength(pipe: Pipe, bytes: Uint8Array<ArrayBuffer>): number {
+  if (bytes[0] === 0x63) return BANNER_SIZE;
+  const preamble = new Preamble();
+  if (bytes.length < PREAMBLE_SIZE) return 0;
+  if (readPreamble(regionOf(bytes), 0, PREAMBLE_SIZE, preamble, Infinity) < 0) return 0;
+  const { lengths } = preamble;
+  return frameBytes(
+    revisionOf(pipe.from.writer.format), // before AUTH_SIGNATURE even a secure connection is crc
+    lengths[0]!,
+    lengths[1]!,
+    lengths[2]!,
+    lengths[3]!,
+  );
 }
 
 /** A frame of the message flow handshake as the seed writes it, "" for any other. */

@@ -1,4 +1,8 @@
-/** src/wire/inet.ts: texts of RFC 4291 section 2.2 in, texts of RFC 5952 out. @module */
+/**
+ * src/wire/inet.ts: texts of RFC 4291 section 2.2 in, texts of RFC 5952 out.
+ *
+ * @module
+ */
 import assert from "node:assert/strict";
 import { Family, formatInet, parseInet } from "../../src/wire/inet.ts";
 
@@ -10,39 +14,45 @@ const VECTORS = [
   { read: "::1", hex: "00000000000000000000000000000001", written: "::1" },
   { read: "1::", hex: "00010000000000000000000000000000", written: "1::" },
   // RFC 5952 section 2.2 and 4.2.2: a single zero group is not shortened
-  { read: "2001:db8::1:1:1:1:1", hex: "20010db8000000010001000100010001" },
+  {
+    read: "2001:db8::1:1:1:1:1",
+    hex: "20010db8000000010001000100010001",
+    written: "2001:db8:0:1:1:1:1:1",
+  },
   // section 4.2.3: the longer run, then the first of equals
   { read: "2001:0:0:1:0:0:0:1", hex: "20010000000000010000000000000001", written: "2001:0:0:1::1" },
-  { read: "2001:db8:0:0:1:0:0:1", hex: "20010db8000000000001000000000001" },
+  {
+    read: "2001:db8:0:0:1:0:0:1",
+    hex: "20010db8000000000001000000000001",
+    written: "2001:db8::1:0:0:1",
+  },
   // section 4.1 and 4.3: no leading zeros, lower case
   {
     read: "2001:0DB8:00AA::0A",
     hex: "20010db800aa0000000000000000000a",
     written: "2001:db8:aa::a",
   },
-  { read: "::ffff:192.0.2.128", hex: "00000000000000000000ffffc0000280" },
-  { read: "64:ff9b::192.0.2.33", hex: "0064ff9b0000000000000000c0000221" },
-  { read: "1:2:3:4:5:6:7:8", hex: "00010002000300040005000600070008" },
-  { read: "1:2:3:4:5:6:7::", hex: "00010002000300040005000600070000" },
+  {
+    read: "::ffff:192.0.2.128",
+    hex: "00000000000000000000ffffc0000280",
+    written: "::ffff:192.0.2.128",
+  },
+  {
+    read: "64:ff9b::192.0.2.33",
+    hex: "0064ff9b0000000000000000c0000221",
+    written: "64:ff9b::c000:221",
+  },
+  { read: "1:2:3:4:5:6:7:8", hex: "00010002000300040005000600070008", written: "1:2:3:4:5:6:7:8" },
+  { read: "1:2:3:4:5:6:7::", hex: "00010002000300040005000600070000", written: "1:2:3:4:5:6:7:0" },
 ];
-const WRITTEN: Record<string, string> = {
-  "2001:db8::1:1:1:1:1": "2001:db8:0:1:1:1:1:1",
-  "2001:db8:0:0:1:0:0:1": "2001:db8::1:0:0:1",
-  "::ffff:192.0.2.128": "::ffff:192.0.2.128",
-  "64:ff9b::192.0.2.33": "64:ff9b::c000:221",
-  "1:2:3:4:5:6:7:8": "1:2:3:4:5:6:7:8",
-  "1:2:3:4:5:6:7::": "1:2:3:4:5:6:7:0",
-};
-
 Deno.test.each(VECTORS)("parseInet() reads $read and formatInet() writes it", (vector) => {
   const address = new Uint8Array(16).fill(0xa5);
   const family = parseInet(vector.read, address);
   assert.equal(family, vector.hex.length === 8 ? Family.Inet : Family.Inet6);
   assert.equal(address.toHex(), vector.hex.padEnd(32, "0"));
-  const written = vector.written ?? WRITTEN[vector.read];
-  assert.equal(formatInet(family, address), written);
+  assert.equal(formatInet(family, address), vector.written);
   const again = new Uint8Array(16);
-  assert.equal(parseInet(written!, again), family);
+  assert.equal(parseInet(vector.written, again), family);
   assert.deepEqual(again, address);
 });
 

@@ -49,7 +49,7 @@ import {
   writeSessionRetry,
   writeSessionRetryGlobal,
 } from "../../wire/msgr2/session.ts";
-import { Tag } from "../../wire/msgr2/tag.ts";
+import { Tag, tagName } from "../../wire/msgr2/tag.ts";
 import type { AuthAnswer } from "./auth.ts";
 import { checkSignature, sendSignature } from "./connect.ts";
 import { type Connection, Phase, unexpected } from "./connection.ts";
@@ -250,7 +250,7 @@ function handleClientIdent(connection: Connection, at: number, end: number, nowM
   }
   const wrong = checkIdentity(connection, ident.gid, at);
   if (wrong < 0) return wrong;
-  return placeClient(connection, ident, nowMs);
+  return placeClient(connection, ident, at, nowMs);
 }
 
 /** "implementations will likely want to mask this against what the authenticated credential allows" */
@@ -271,12 +271,20 @@ function checkIdentity(connection: Connection, gid: U64, at: number): number {
 }
 
 /** Finds or makes the session of a CLIENT_IDENT; the order of the cases is Ceph's. */
-function placeClient(connection: Connection, ident: ClientIdent, nowMs: number): number {
+function placeClient(
+  connection: Connection,
+  ident: ClientIdent,
+  at: number,
+  nowMs: number,
+): number {
   const { messenger } = connection;
   const policy = messenger.policyFor(connection.peerType);
   const existing = policy.registered ? messenger.findSession(ident.addrs) : null;
   if (existing === null || existing.state === SessionState.Closed) {
     return startSession(connection, messenger.newAccepted(connection, ident, policy), ident, nowMs);
+  }
+  if (!sameIdentity(connection, existing)) {
+    return identityFault(connection, existing, Tag.ClientIdent, at);
   }
   const restarted = !existing.clientCookie.isZero() && !existing.serverCookie.isZero() &&
     !existing.clientCookie.equals(ident.cookie);
@@ -319,6 +327,8 @@ function startSession(
   session.peerAddrs.copy(client.addrs);
   session.peerType = connection.peerType;
   session.peerGid.copy(client.gid);
+  session.peerSupported.copy(client.supported);
+  session.peerRequired.copy(client.required);
   session.peerGlobalSeq = client.globalSeq;
   session.lossy = session.policy.lossy || (client.flags.lo & CONNECT_LOSSY) !== 0;
   session.clientCookie.copy(client.cookie);
@@ -363,13 +373,7 @@ function handleReconnect(connection: Connection, at: number, end: number, nowMs:
     return sendReset(connection, existing.policy.resetcheck);
   }
   if (!sameIdentity(connection, existing)) {
-    return fail(
-      Fault.Auth,
-      `SESSION_RECONNECT by ${messenger.peerNameOf(connection)}`,
-      at,
-      connection.peerType,
-      `by the session's owner, ${existing.peerName}`,
-    );
+    return identityFault(connection, existing, Tag.SessionReconnect, at);
   }
   if (existing.peerGlobalSeq > reconnect.globalSeq) {
     return sendRetryGlobal(connection, existing.peerGlobalSeq);
@@ -393,10 +397,22 @@ function handleReconnect(connection: Connection, at: number, end: number, nowMs:
   return messenger.handleResumed(connection, existing, reconnect.messageSeq, nowMs);
 }
 
-/** A session belongs to the name that made it; another key must not take it over. */
+/**
+ * A session belongs to the name that made it; another key must not take it over. A session that
+ * this side opened learns the peer's name when the peer reconnects for the first time: until then
+ * the peer's type and the two cookies, which only it was told, speak for it.
+ */
 function sameIdentity(connection: Connection, session: Session): boolean {
-  return connection.peerType === session.peerType &&
-    connection.messenger.peerNameOf(connection) === session.peerName;
+  const name = connection.messenger.peerNameOf(connection);
+  if (session.peerType !== 0 && session.peerType !== connection.peerType) return false;
+  if (session.peerName === "") session.peerName = name;
+  return session.peerName === name;
+}
+
+function identityFault(connection: Connection, session: Session, tag: number, at: number): number {
+  const field = `${tagName(tag)} by ${connection.messenger.peerNameOf(connection)}`;
+  const expected = `by the session's owner, ${session.peerName}`;
+  return fail(Fault.Auth, field, at, connection.peerType, expected);
 }
 
 function sendReset(connection: Connection, full: boolean): number {

@@ -36,6 +36,11 @@ export interface AuthClient {
   handleMore(payload: Uint8Array): Uint8Array | null;
   /** AUTH_DONE; false when it cannot be accepted, `lastFault` says why. */
   handleDone(globalId: U64, mode: number, payload: Uint8Array): boolean;
+  /**
+   * AUTH_BAD_METHOD with this result. True when trying again at once may succeed: an old ticket
+   * was shown that the peer does not know any more, and is forgotten now.
+   */
+  handleBad(result: number): boolean;
   /** The secret of AUTH_SIGNATURE; empty when the method has none. */
   readonly sessionKey: Uint8Array;
   /** 64 bytes in secure mode, else empty. */

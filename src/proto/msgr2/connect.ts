@@ -152,6 +152,9 @@ function handleBadMethod(connection: Connection, at: number, end: number, nowMs:
   connection.allowedModes = Array.from(bad.modes.subarray(0, bad.modeCount));
   const { clientMethods } = connection.messenger.options.auth;
   const tried = clientMethods.indexOf(bad.method);
+  if (connection.badMethods <= BAD_METHODS_MAX && connection.authClient!.handleBad(bad.result)) {
+    if (requestAuth(connection, bad.method)) return 0;
+  }
   if (bad.result !== EACCES && connection.badMethods <= BAD_METHODS_MAX) {
     for (const method of clientMethods.slice(tried + 1)) {
       if (!connection.allowedMethods.includes(method)) continue;
@@ -337,6 +340,8 @@ function handleServerIdent(connection: Connection, at: number, end: number, nowM
   session.peerAddrs.copy(ident.addrs);
   session.peerType = connection.peerType;
   session.peerGid.copy(ident.gid);
+  session.peerSupported.copy(ident.supported);
+  session.peerRequired.copy(ident.required);
   session.peerGlobalSeq = ident.globalSeq;
   session.serverCookie.copy(ident.cookie);
   // "the server's flag makes the client lossy": the accepting side decides.

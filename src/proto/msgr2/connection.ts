@@ -157,6 +157,8 @@ export class Connection {
   globalSeq = 0;
   /** True once messages flowed. */
   ready = false;
+  /** The phase in which it ended. */
+  lastPhase: number = Phase.Opening;
   /** Why it ended. */
   closeReason: CloseReason | "" = "";
   /** The same in a sentence. */
@@ -395,6 +397,7 @@ export class Connection {
     this.closeReason = reason;
     this.closeText = text;
     this.#openedMs = nowMs;
+    this.lastPhase = this.phase;
     this.phase = Phase.Draining;
     this.session = null;
     if (this.writer.gather.bytes === 0) this.#end(nowMs);
@@ -554,6 +557,7 @@ export class Connection {
         const next = readKeepalive(arena, payload, payloadEnd, this.keepaliveAck);
         if (next < 0) return next;
         this.keepaliveAcks++;
+        this.messenger.handleAlive(this);
         return 0;
       }
       case Tag.Close:
@@ -683,6 +687,7 @@ export class Connection {
   }
 
   #end(nowMs: number): void {
+    if (this.phase !== Phase.Draining) this.lastPhase = this.phase;
     this.phase = Phase.Closed;
     this.writer.close();
     this.reader.close();

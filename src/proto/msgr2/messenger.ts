@@ -117,7 +117,8 @@ export type EventKind =
   | "remoteReset"
   | "refused"
   | "dropped"
-  | "authenticated";
+  | "authenticated"
+  | "alive";
 
 /** An event for the application. */
 export interface MessengerEvent {
@@ -126,7 +127,7 @@ export interface MessengerEvent {
    * session goes on. `fault`: its connection broke, it will be tried again. `reset`: the session
    * is over. `remoteReset`: the peer forgot it, a new one begins. `refused`: the peer (or we)
    * refused to go on. `dropped`: a connection ended that had no session yet. `authenticated`:
-   * a probe has what it wanted.
+   * a probe has what it wanted. `alive`: the peer answered a KEEPALIVE2.
    */
   readonly kind: EventKind;
   /** The session, when there is one. */
@@ -638,6 +639,11 @@ export class Messenger {
   /** A probe has reached the end of authentication. */
   handleAuthenticated(connection: Connection, _nowMs: number): void {
     this.#event("authenticated", connection.session, connection, `${connection.peer}`);
+  }
+
+  /** KEEPALIVE2_ACK came. */
+  handleAlive(connection: Connection): void {
+    this.#event("alive", connection.session, connection, `${connection.peer}`);
   }
 
   /** A connection ended, for whatever reason; it reports here exactly once. */

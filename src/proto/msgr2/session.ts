@@ -73,6 +73,10 @@ export class Session {
   peerName = "";
   /** The peer's gid. */
   readonly peerGid: U64 = new U64();
+  /** CEPH_FEATURE bits of the peer's ident: what it knows. */
+  readonly peerSupported: U64 = new U64();
+  /** CEPH_FEATURE bits of the peer's ident: what it insists on. */
+  readonly peerRequired: U64 = new U64();
   /** One of {@linkcode SessionState}. */
   state: number = SessionState.Connecting;
   /** True when messages are not kept for replay; the server's SERVER_IDENT decides. */

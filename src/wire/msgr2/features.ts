@@ -35,7 +35,10 @@ const BITS: Readonly<Record<number, string>> = {
   61: "CEPHX_V2",
 };
 
-/** What we advertise: the bits that Ceph 16's monitors and OSDs insist on and want to see. */
+/**
+ * What we advertise: all that a 16.2.15 monitor or OSD requires is in it; 16.2.15 itself says
+ * 0x3f01cfbdfffdffff, 20.2.4 says 0x3f07fffffffdffff.
+ */
 export const FEATURES_SUPPORTED: Readonly<U64> = U64.of(0x3f01cfbffffdffffn);
 
 /** What we insist on: MSG_ADDR2, without which a peer would not write entity_addrvec_t. */

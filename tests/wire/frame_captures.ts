@@ -1,0 +1,482 @@
+/**
+ * Frames of real Ceph, recorded on loopback on 2026-11-21 between `ceph -s` or `rados` and the daemons
+ * of a one-mon cluster, lossless peers cut on purpose. Long frames were kept up to their first 160
+ * bytes. The secrets are those of throw-away clusters.
+ *
+ * @module
+ */
+
+/** One frame as it was on the wire. */
+export interface CapturedFrame {
+  readonly tag: string;
+  /** Whole length on the wire. */
+  readonly bytes: number;
+  readonly segments: readonly number[];
+  /** Hex of the frame, or of its first 160 bytes. */
+  readonly raw: string;
+}
+
+/** One direction of a secure connection, from the first sealed frame on. */
+export interface SealedDirection {
+  readonly name: string;
+  readonly connectionSecret: string;
+  /** True for what the side that connected sent. */
+  readonly byConnector: boolean;
+  readonly frames: readonly CapturedFrame[];
+}
+
+/** msgr2.1-crc: 16.2.15, and for COMPRESSION_* 20.2.4. */
+export const CRC_FRAMES: readonly CapturedFrame[] = [
+  {
+    tag: "HELLO",
+    bytes: 72,
+    segments: [36],
+    raw: "010124000000080000000000000000000000000000000000000000003fbd6b06010101011c0000000200" +
+      "00000000000010000000020087127f00000100000000000000000d2e3ed1",
+  },
+  {
+    tag: "HELLO",
+    bytes: 72,
+    segments: [36],
+    raw: "010124000000080000000000000000000000000000000000000000003fbd6b06080101011c0000000200" +
+      "00000000000010000000020033f47f000001000000000000000030054af0",
+  },
+  {
+    tag: "AUTH_REQUEST",
+    bytes: 74,
+    segments: [38],
+    raw: "020126000000080000000000000000000000000000000000000000008c5ee4be01000000010000000100" +
+      "0000160000000a080000000500000061646d696e0000000000000000d8ede50c",
+  },
+  {
+    tag: "AUTH_DONE",
+    bytes: 52,
+    segments: [16],
+    raw: "060110000000080000000000000000000000000000000000000000005b0630a613100000000000000100" +
+      "00000000000048b6eb95",
+  },
+  {
+    tag: "AUTH_SIGNATURE",
+    bytes: 68,
+    segments: [32],
+    raw: "07012000000008000000000000000000000000000000000000000000a80c987200000000000000000000" +
+      "0000000000000000000000000000000000000000000055c96e75",
+  },
+  {
+    tag: "CLIENT_IDENT",
+    bytes: 159,
+    segments: [123],
+    raw: "08017b00000008000000000000000000000000000000000000000000738a989502010000000101011c00" +
+      "0000030000001c7c8e8e10000000020000007f00000100000000000000000101011c0000000200000000" +
+      "00000010000000020033f47f0000010000000000000000ffffffffffffffff0100000000000000fffffd" +
+      "ffbdcf013f000000000000000800000000000000001f3e3c1237e0f340b786a804",
+  },
+  {
+    tag: "SERVER_IDENT",
+    bytes: 124,
+    segments: [88],
+    raw: "0901580000000800000000000000000000000000000000000000000083a1f3e602010000000101011c00" +
+      "0000020000000000000010000000020033f47f0000010000000000000000000000000000000013000000" +
+      "00000000fffffdffbdcf013f000004420002010c0100000000000000000000000000000072fef0ee",
+  },
+  {
+    tag: "MESSAGE",
+    bytes: 77,
+    segments: [41],
+    raw: "11012900000008000000000000000000000000000000000000000000af9604f001000000000000000000" +
+      "00000000000005007f00010000000000000000000000000000000301000000073be540",
+  },
+  {
+    tag: "MESSAGE",
+    bytes: 138,
+    segments: [41, 48],
+    raw: "110229000000080030000000080000000000000000000000000000002d2fbe1502000000000000000000" +
+      "0000000000000f007f000300000000000000000000000000000003010000001f2504bd02000000060000" +
+      "00636f6e666967000000000000000000060000006d6f6e6d617000000000000000000002000000766d0e" +
+      "804d2c730000000000000000",
+  },
+  {
+    tag: "MESSAGE",
+    bytes: 94,
+    segments: [41, 4],
+    raw: "110229000000080004000000080000000000000000000000000000009cd0ad4602000000000000000000" +
+      "0000000000003e00c4000100000000000000020000000000000003010000000dd7cb09000000000e38b4" +
+      "98b70000000000000000",
+  },
+  {
+    tag: "HELLO",
+    bytes: 72,
+    segments: [36],
+    raw: "010124000000080000000000000000000000000000000000000000003fbd6b06040101011c0000000200" +
+      "000000000000100000000200e4b07f0000010000000000000000d045e547",
+  },
+  {
+    tag: "AUTH_REPLY_MORE",
+    bytes: 72,
+    segments: [36],
+    raw: "0401240000000800000000000000000000000000000000000000000039f7f02720000000a4b475dc59aa" +
+      "0577dd8ea8a66ecd5606f0470c00a4774e95b5b795be9c685abd7ca60cd9",
+  },
+  {
+    tag: "AUTH_DONE",
+    bytes: 88,
+    segments: [52],
+    raw: "06013400000008000000000000000000000000000000000000000000b23a07b717100000000000000100" +
+      "000024000000200000005d26e257407a2aa4598c53e619947041b78ee60a2ee6caa3ba7a41043cd487fd" +
+      "116fdd38",
+  },
+  {
+    tag: "AUTH_SIGNATURE",
+    bytes: 68,
+    segments: [32],
+    raw: "07012000000008000000000000000000000000000000000000000000a80c98724b3a956423103291c3ec" +
+      "0507377781ec154154924193298f48e49383f5f31f4f4b1119eb",
+  },
+  {
+    tag: "AUTH_SIGNATURE",
+    bytes: 68,
+    segments: [32],
+    raw: "07012000000008000000000000000000000000000000000000000000a80c987237e7773d7883731e57cb" +
+      "f32a388543359c5304218f2ffa56f97f44979daedc90eb4edc61",
+  },
+  {
+    tag: "CLIENT_IDENT",
+    bytes: 159,
+    segments: [123],
+    raw: "08017b00000008000000000000000000000000000000000000000000738a989502010000000101011c00" +
+      "00000300000037698b4610000000020000007f00000100000000000000000101011c000000020000004d" +
+      "1a00001000000002001a907f000001000000000000000017100000000000000200000000000000fffffd" +
+      "ffbdcf013f00100000000000080100000000000000000000000000000099f86ce0",
+  },
+  {
+    tag: "SERVER_IDENT",
+    bytes: 124,
+    segments: [88],
+    raw: "0901580000000800000000000000000000000000000000000000000083a1f3e602010000000101011c00" +
+      "0000020000004d1a00001000000002001a907f0000010000000000000000000000000000000003000000" +
+      "00000000fffffdffbdcf013f000004420002010c01000000000000000000000000000000da2a7574",
+  },
+  {
+    tag: "MESSAGE",
+    bytes: 10302,
+    segments: [41, 212, 0, 10000],
+    raw: "1104290000000800d4000000080000000000080010270000001000009cedd55c01000000000000000100" +
+      "0000000000002a003f00080000000000000000000000000000000303000000de5ce7bd01011200000001" +
+      "010000000000000001000000ffffffffff215ebcaa0a0000002400400002021500000000000000000000" +
+      "00000000000000000000000000000000000000000000000000000000000000000000",
+  },
+  {
+    tag: "HELLO",
+    bytes: 72,
+    segments: [36],
+    raw: "010124000000080000000000000000000000000000000000000000003fbd6b06040101011c0000000200" +
+      "000000000000100000000200e4b27f00000100000000000000001a354126",
+  },
+  {
+    tag: "HELLO",
+    bytes: 72,
+    segments: [36],
+    raw: "010124000000080000000000000000000000000000000000000000003fbd6b06080101011c0000000200" +
+      "00004d1a00001000000002001a907f0000010000000000000000fb928de8",
+  },
+  {
+    tag: "SESSION_RECONNECT",
+    bytes: 116,
+    segments: [80],
+    raw: "0b0150000000080000000000000000000000000000000000000000009397accf02010000000101011c00" +
+      "0000020000000000000010000000020033f57f00000100000000000000000ea5326bd7160cec83804cbc" +
+      "3dc4440c28000000000000000500000000000000520100000000000074df7a96",
+  },
+  {
+    tag: "SESSION_RECONNECT_OK",
+    bytes: 44,
+    segments: [8],
+    raw: "0f01080000000800000000000000000000000000000000000000000061827cbf2c010000000000009382" +
+      "f275",
+  },
+  {
+    tag: "SESSION_RETRY",
+    bytes: 44,
+    segments: [8],
+    raw: "0d010800000008000000000000000000000000000000000000000000f8e2bbfe02000000000000003bb7" +
+      "afe1",
+  },
+  {
+    tag: "WAIT",
+    bytes: 32,
+    segments: [0],
+    raw: "10010000000008000000000000000000000000000000000000000000c8e3aab0",
+  },
+  {
+    tag: "SESSION_RESET",
+    bytes: 37,
+    segments: [1],
+    raw: "0c0101000000080000000000000000000000000000000000000000004abb981901ad2fe95f",
+  },
+  {
+    tag: "ACK",
+    bytes: 44,
+    segments: [8],
+    raw: "140108000000080000000000000000000000000000000000000000007374bc5b2d01000000000000b4ff" +
+      "ce3c",
+  },
+  {
+    tag: "KEEPALIVE2",
+    bytes: 44,
+    segments: [8],
+    raw: "12010800000008000000000000000000000000000000000000000000d8d5f5997801016b43f2801c6cca" +
+      "9579",
+  },
+  {
+    tag: "KEEPALIVE2_ACK",
+    bytes: 44,
+    segments: [8],
+    raw: "13010800000008000000000000000000000000000000000000000000ec5ee03b7801016b43f2801c6cca" +
+      "9579",
+  },
+  {
+    tag: "COMPRESSION_REQUEST",
+    bytes: 45,
+    segments: [9],
+    raw: "15010900000008000000000000000000000000000000000000000000487b07d4000100000001000000c3" +
+      "4063d0",
+  },
+  {
+    tag: "COMPRESSION_DONE",
+    bytes: 41,
+    segments: [5],
+    raw: "1601050000000800000000000000000000000000000000000000000050d6f7e90000000000ca898dba",
+  },
+];
+
+/** msgr2.1-secure. */
+export const SEALED: readonly SealedDirection[] = [
+  {
+    name: "16.2.15, client to mon",
+    connectionSecret:
+      "7542f38f89c5934f7f02c60c4139744837e2865b206f73ec57ac38c724e3a76672a6caeb027a1601f408" +
+      "d1b06e7adba0557629b4576f3bedf5a2c96eacca5a2a",
+    byConnector: true,
+    frames: [
+      {
+        tag: "AUTH_SIGNATURE",
+        bytes: 96,
+        segments: [32],
+        raw:
+          "cdc5186e5f438e19430371460b03899a625faef69dda81ea4596776d9d108ff324d16b93c1a0217872d8" +
+          "f3194cdcfd4b6eaab73bc6011955f7e5c8c4a52d027baff2b0ec8e48cad589d35f0b78334cd2afe9a07a" +
+          "96a212de643760c1400b67fc",
+      },
+      {
+        tag: "CLIENT_IDENT",
+        bytes: 192,
+        segments: [123],
+        raw:
+          "692c25a48461b0af32881843ad3e06e7fb95209c6f7c59ae1ad8f88badda1283b08832368c1339f62047" +
+          "c825d8f6250f87c908c7ca416bfc9b4f3f41b02482749029d4d86869857979fe602e90c6ed2fa90fbe26" +
+          "17457ae9fe3bf44ee5ff1aa0938a4fab14c4b3c52d1c3dd1c5f0c68c4760868d9518cb830916013b959a" +
+          "245127630c10a81712c7c652727920f55d03ecca9e404ff29a9fb7da02297f731e2e",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 96,
+        segments: [41],
+        raw:
+          "69ead7ce3bbaf83d6c7283545cf6ca90852d6c573a6e2aacde1a9991d2582db432acb2faa9dccaec7ec3" +
+          "f6e3d5b6f5c541372d564b424d3da300b81e11df37563eb0cf52d4c7c4bd10aebbd84b68d6da1c3b0c38" +
+          "2ce313ec0f8e474c33f3a972",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 176,
+        segments: [41, 48],
+        raw:
+          "bc65d0b641e54f12988efdd5b898a4a044d801521db2e17f56b1b868fc560748b39465aae3365e346f1e" +
+          "73f478d45c20f5087368b4e427072c84d8abfb591bf5d5fa67ce1b3aca218204ce36e877b789866bed29" +
+          "f79fb210045212a906421e6a205f84542ac3032c18da997d83c8d2aded99120c55100056b79dbd8580dc" +
+          "478b02d2926c62c5afabd71b3b46cffc34793cbd64d99a44689aace1d28bbc5b7926",
+      },
+    ],
+  },
+  {
+    name: "16.2.15, mon to client",
+    connectionSecret:
+      "7542f38f89c5934f7f02c60c4139744837e2865b206f73ec57ac38c724e3a76672a6caeb027a1601f408" +
+      "d1b06e7adba0557629b4576f3bedf5a2c96eacca5a2a",
+    byConnector: false,
+    frames: [
+      {
+        tag: "AUTH_SIGNATURE",
+        bytes: 96,
+        segments: [32],
+        raw:
+          "597a572097e71d8b0d4d59d3d07a877b0323d91037d6132e3eca2aa19b97f356f52f4b906636bcd91d98" +
+          "dff867617510443e2b861163ba4cedee2a34011647161729528bfd02eea97ae7f7effd7d1e4081cc735f" +
+          "edec018e8dc2be3b37ad6d26",
+      },
+      {
+        tag: "SERVER_IDENT",
+        bytes: 160,
+        segments: [88],
+        raw:
+          "c9e26c05d436dc8f0237a004a71e79516640b2213c2ca4893b4077748266a08db60408efb873ce8919c2" +
+          "fb2ffb7d8ca8fb84557a265a238c1cda5a45a104aff6201388c78dba5f66966eb3f3efa5b3f0a610423c" +
+          "c3327b70cf21078b73a9e4eb9532df4b6870f342a9181734d83b7b745977afbb3c9e097138a79bdf1fe1" +
+          "8fe51a159b1a03350aa37c9f2d9577a6dc3d2853776b7764b7534911b07a9392d514",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 304,
+        segments: [41, 173],
+        raw:
+          "141b01a86a6bc5b03aab68cdb427521165c4e05e4ca898ce4ac44dda6a7358193fc66db62ba5df8b3312" +
+          "4fd5bba24bcf941ffa1334ee9f3dfc30e0a62fe0a89ad6666b7ce922ef58a66cff5249b0a4d0bae23bb7" +
+          "fccf9be402baca193702ba437635bb383c2e0986a5d333150cbf63a8f03074761ef1636db983f8dea559" +
+          "2e9db5ba57052a65e88234c7b44ad7a19f5d41d52620c9c6d9c150af1c2cd128e1cc",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 144,
+        segments: [41, 4],
+        raw:
+          "83ef3d168e269ec06be9bb47cb8b5074a1450b071a65daccb4999d43c251d6b41656fa1deabb88cd8755" +
+          "81da6b5573e7e1fea6d8e0696869b0de16111f7d8881eb85b2d62bf42f7121f701ca473c9f64f54d7da2" +
+          "fe6f1a741c817efc058ba2d060ef1103a07b572181bf2a9a09a6bcc79ccd143a0f29a08d310f7112d695" +
+          "aee5b400f3eef79928bbe17ac065f8bbfb72",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 304,
+        segments: [41, 173],
+        raw:
+          "1c9a82e0f10cf5984196bc6f22770b19056e98075c6a5f93fc3157f8aa055bda6bf4e8f31c6146ff1663" +
+          "f5e42b23c01921df17f5c08563a7ef7bd860ac565847e59670a37c90ab5e78e47df1f6995156328c17a9" +
+          "c57617694a6cd8aa895b8ea3c58ec45cdc6285215cc87008485ba92e08c1372a95158882a737a81c7076" +
+          "c00d887db3d060e62b9797d9ddc5ea6204eb53db8f89a1c7a0462ca4c6fed0a8e654",
+      },
+    ],
+  },
+  {
+    name: "20.2.4, client to mon",
+    connectionSecret:
+      "3a89ed5b31bb58fb734054b5b2c552b088bc5ac11353bca1377ed11f5ace40188f5902b9cbd0dd0478cf" +
+      "85fdf10fa5fe68c042197802e62a710bca1a3de729d0",
+    byConnector: true,
+    frames: [
+      {
+        tag: "AUTH_SIGNATURE",
+        bytes: 96,
+        segments: [32],
+        raw:
+          "6e794fa2c67b6c8b887d4b17037f476ef508f1a0ee61c20af84532cd3181889b19d536e61c8216460da9" +
+          "25d909d5216477fea72b22bf05531f7a2301c6105a848c39a4fe32bc1c06bb021f7a1bf6d1ad7111fdee" +
+          "887189b0eafcdac5efbfc547",
+      },
+      {
+        tag: "COMPRESSION_REQUEST",
+        bytes: 96,
+        segments: [5],
+        raw:
+          "cd414901100a7994572807b89db42fe66d6b4a60fb696190eb14cce80a41068b3530417f715f99f787e5" +
+          "ee933301d21ee9d6587ae7b69b8602212b2a16af594c98331ac28221b00e210c69146c5a292e7cf35304" +
+          "9dbeebdd0befe0b5b68f393b",
+      },
+      {
+        tag: "CLIENT_IDENT",
+        bytes: 192,
+        segments: [123],
+        raw:
+          "14ff6b89e4606be0878b680810ad664b35e2fc7c31b99c04f794fb0bdd79e3977ab87d2c384b872a7575" +
+          "70604ce0b983bc68fa73fe65b084a06519c81690fc2ca616d205f372feaba1f48a5510bb433fba97e9a3" +
+          "7b4011971af654f098bf94ec9c7eb0a11616dbb730f59628ee5fbc6f968c4875e909e2cb417e044979de" +
+          "2f62e3195ca5b30831c8c780e606d0955198d2ba6163790782f00a7562ea77c1e3ee",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 96,
+        segments: [41],
+        raw:
+          "b6d8845b644073c3448c600983835217177ebc46b372e20ea526c92d3ef739e227cb78a53075eaef9d66" +
+          "164bf476627321a826a03c8c239c4b259e1afe7cdc484f62c0a18bdcb22457bc0e5c39d96b5a1c0c590f" +
+          "4036a8e7fa7bf33b9892e4d8",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 176,
+        segments: [41, 48],
+        raw:
+          "dfdf65413204bb8f66b178fefcceb9a7e5e3bf2d13774708c3c200004a3a0f0c07fd31a1d0012d620943" +
+          "532bf9205edec1ae1ff3b036955b72658c1984d1f75ff9e7d9c032caaea488ffcb16c2974232255b2562" +
+          "ac0c330b8655c0d438764ff9061b8ff55bff064e5f6fa0fc04260cc3f91b135a6a45d4825a6bb8a0c82c" +
+          "be41b90cbc60bd87d51d52e1eb7259fd73cfbf78d1b126f2981f9243474f75480f25",
+      },
+    ],
+  },
+  {
+    name: "20.2.4, mon to client",
+    connectionSecret:
+      "3a89ed5b31bb58fb734054b5b2c552b088bc5ac11353bca1377ed11f5ace40188f5902b9cbd0dd0478cf" +
+      "85fdf10fa5fe68c042197802e62a710bca1a3de729d0",
+    byConnector: false,
+    frames: [
+      {
+        tag: "AUTH_SIGNATURE",
+        bytes: 96,
+        segments: [32],
+        raw:
+          "997ab060e01681ee06feb07ed3ea3865449c37a96c5e9b9725edd1aa43854d60484084fe0e5577c8a84b" +
+          "fa8e7dd6874a2faea7fc0d954f35549923b318897d3f889dda072637100863e0b616ad7853ecc14b0bf7" +
+          "7486ea312099fef226516dd7",
+      },
+      {
+        tag: "COMPRESSION_DONE",
+        bytes: 96,
+        segments: [5],
+        raw:
+          "578f7fd3633bcbee4c336dea144ce3dd2a503f2948697088e784bc75c28a238f07832d4ac15be90e5166" +
+          "8627c163d8686333c9e8a701d6bca07793601a9a4750f88567d3d53e910ff078639d8b1b34584e00db83" +
+          "3c13066da8cb9696629a6754",
+      },
+      {
+        tag: "SERVER_IDENT",
+        bytes: 160,
+        segments: [88],
+        raw:
+          "5e66ab86a91965bddf4d55a61c8ced956f2b0b145f62199266b0d9d3ef33699334cbe063109cef0ea6d9" +
+          "6808355abfdcc12a72a657bf058f740ab038b4b9c1b583ef943b2b558de0d0768af1e97bda95f11767fc" +
+          "88dcaa41ed72549715210c810000ff07dea0798534a50426597afbe811fe3fc2ea5256dd10dd284d80fb" +
+          "d4afe1ea2051b154f12fd2e22318f8cbaa54827aa9011d4fd6c78fa473c96503a1cc",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 336,
+        segments: [41, 201],
+        raw:
+          "342b9dc999f7c0b5aaf4f0ca00d3a57e251a29f8471612c53b387c8f275dd5af889fe71c45ec2a62670e" +
+          "9e98a6bac7b38e608f8814e8772d57812ba2cb5bbe7bd0ad2152eeea46411c5521d011a2c2e538bce806" +
+          "1db7c241c711a795bd4fef1531102b610ee5287202520995706c731dfc66816751635001d8ce645f0565" +
+          "d76ff61caf34b6580489b6e2f1a29fa57d1426dace27e68aa07d99a04ca56cca5de4",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 144,
+        segments: [41, 4],
+        raw:
+          "a013cb29dd15175a93d2d7fc7356409e90f45dc3ed94df4b45bfe360a9ea549dd7929669af9151ceaee9" +
+          "559b670c4c2ecf77f845acc6b936a31db4c8d4c8a6a336ba5e8726e6798898bf4f0d98927b4f6695f50f" +
+          "6899e19de812d105ce1f71e8562c80a2057585ce3d58df81eaefbc1253f4a91da00e226a3cbdd9e26c9f" +
+          "1092bc60cd44060cc3e8be30807dc82df31b",
+      },
+      {
+        tag: "MESSAGE",
+        bytes: 336,
+        segments: [41, 201],
+        raw:
+          "9a47b3bea8765684aad250f176d1320e252c9e1c68f14e91ec8a54315e29a6aea2d68ee6d1649da2cf38" +
+          "49462d40d1ef106c7abadae84eb940a6ae579d971ee6b7121239354581f03d151ed894e3be24538adce1" +
+          "8d92db40e3e0cc3aaf5d413b86f83fd89a71b35e0e90aa758dedaa8e5caf212086ba031042cc99859e47" +
+          "d6027a55eef05c9da4895ac4ded52dbcbb819f240a06d9b9edd6a7b5cb68f94f75fd",
+      },
+    ],
+  },
+];
