@@ -4,9 +4,9 @@
  * @module
  */
 
-/** An address or a list of one without what means nothing to a person: a nonce of 0. */
+/** An address, or a text with addresses, without what means nothing to a person: a nonce of 0. */
 export function addressText(address: { toString(): string }): string {
-  return `${address}`.replace(/\/0(?=$|\]|,)/g, "");
+  return `${address}`.replace(/(:\d+)\/0(?!\d)/g, "$1");
 }
 
 /** `127.0.0.1:80`, `[::1]:80`. */

@@ -28,7 +28,7 @@ export class EventLog {
 
   /** Notes a sentence; it may hold anything. */
   note(text: string): void {
-    const safe = printable(text);
+    const safe = printable(addressText(text));
     this.#entries.push(`${clockText(new Date())} ${safe}`);
     if (this.#entries.length > ENTRIES_MAX) this.#entries.shift();
     if (!this.quiet) printError(safe);
@@ -48,9 +48,7 @@ export class EventLog {
       case "accept":
         this.#told.delete(name);
         this.note(
-          `Session with ${name} stands: ${addressText(event.text)}${
-            waiting(session?.unacknowledged)
-          }`,
+          `Session with ${name} stands: ${event.text}${waiting(session?.unacknowledged)}`,
         );
         return;
       case "resume":
@@ -60,7 +58,7 @@ export class EventLog {
       case "fault":
         this.#noteTrouble(
           name,
-          `Connection with ${name} is lost: ${event.text || "it was closed"}`,
+          `No connection with ${name}: ${event.text || "the peer closed it"}`,
         );
         return;
       case "refused":

@@ -16,7 +16,6 @@ import {
   type AuthOptions,
   Messenger,
   MESSENGER_DEFAULTS,
-  type MessengerEvent,
   type MessengerOptions,
 } from "../../src/proto/msgr2/messenger.ts";
 import { POLICIES, type Policy } from "../../src/proto/msgr2/policy.ts";
@@ -50,6 +49,7 @@ export interface NodeOptions {
 export class Node {
   messenger: Messenger;
   readonly address: EntityAddr | null;
+  /** Kinds of events, signs of life left out. */
   readonly events: string[] = [];
   readonly received: string[] = [];
   /** False: batches are left untouched, as by a busy application. */
@@ -232,12 +232,12 @@ export class Net {
   }
 
   /** Cuts every connection of a node, as a cable would: both ends see an error. */
-  cut(node?: Node): void {
+  cut(node?: Node, settles = true): void {
     for (const pipe of [...this.pipes]) {
       if (node !== undefined && pipe.node !== node) continue;
       this.#break(pipe);
     }
-    this.settle();
+    if (settles) this.settle();
   }
 
   /** Lets held frames go on. */
@@ -270,7 +270,7 @@ export class Net {
         moved = true;
       }
       for (let e = messenger.pollEvent(); e !== null; e = messenger.pollEvent()) {
-        node.events.push(eventText(e));
+        if (e.kind !== "alive") node.events.push(e.kind);
         moved = true;
       }
       if (node.takes && this.#take(node)) moved = true;
@@ -479,10 +479,6 @@ export class Net {
       if (from === connection || to === connection) this.pipes.splice(index, 1);
     }
   }
-}
-
-function eventText(event: MessengerEvent): string {
-  return event.kind;
 }
 
 function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {

@@ -53,6 +53,7 @@ import { Tag, tagName } from "../../wire/msgr2/tag.ts";
 import type { AuthAnswer } from "./auth.ts";
 import { checkSignature, sendSignature } from "./connect.ts";
 import { type Connection, Phase, unexpected } from "./connection.ts";
+import type { Policy } from "./policy.ts";
 import { type Session, SessionState } from "./session.ts";
 
 /** -EOPNOTSUPP: the method or the mode is not allowed here. */
@@ -281,7 +282,7 @@ function placeClient(
   const policy = messenger.policyFor(connection.peerType);
   const existing = policy.registered ? messenger.findSession(ident.addrs) : null;
   if (existing === null || existing.state === SessionState.Closed) {
-    return startSession(connection, messenger.newAccepted(connection, ident, policy), ident, nowMs);
+    return startNew(connection, ident, policy, nowMs);
   }
   if (!sameIdentity(connection, existing)) {
     return identityFault(connection, existing, Tag.ClientIdent, at);
@@ -300,7 +301,7 @@ function placeClient(
   }
   if (existing.lossy) {
     messenger.endSession(existing, "Peer connected anew", nowMs);
-    return startSession(connection, messenger.newAccepted(connection, ident, policy), ident, nowMs);
+    return startNew(connection, ident, policy, nowMs);
   }
   if (restarted) {
     if (existing.policy.resetcheck) messenger.resetSession(existing, nowMs);
@@ -314,6 +315,18 @@ function placeClient(
   }
   if (messenger.peerWins(existing)) return startSession(connection, existing, ident, nowMs);
   return sendWait(connection, existing, nowMs);
+}
+
+function startNew(
+  connection: Connection,
+  ident: ClientIdent,
+  policy: Policy,
+  nowMs: number,
+): number {
+  const session = connection.messenger.newAccepted(connection, ident, policy);
+  if (session !== null) return startSession(connection, session, ident, nowMs);
+  connection.close("limit", "There are as many sessions as SESSIONS_MAX allows", nowMs);
+  return 0;
 }
 
 /** SERVER_IDENT: "accept client ident and identify server". Numbers start anew in both directions. */
@@ -390,6 +403,7 @@ function handleReconnect(connection: Connection, at: number, end: number, nowMs:
   messenger.takeOver(connection, existing, nowMs);
   const ok = new SessionReconnectOk();
   ok.messageSeq = existing.takenSeq;
+  existing.ackSentSeq = existing.takenSeq;
   connection.endControl(
     Tag.SessionReconnectOk,
     writeSessionReconnectOk(arena, connection.beginControl(), ok),

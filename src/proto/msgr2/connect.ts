@@ -311,6 +311,7 @@ function sendReconnect(connection: Connection): void {
   reconnect.globalSeq = connection.globalSeq;
   reconnect.connectSeq = session.connectSeq;
   reconnect.messageSeq = session.takenSeq;
+  session.ackSentSeq = session.takenSeq;
   connection.phase = Phase.Reconnect;
   connection.endControl(
     Tag.SessionReconnect,

@@ -38,7 +38,7 @@ import { handleConnectFrame } from "./connect.ts";
 import { FrameReader } from "./frame_reader.ts";
 import { FrameWriter } from "./frame_writer.ts";
 import type { Messenger } from "./messenger.ts";
-import { isAborted, isNumbered, recordMark, recordSeq } from "./outbox.ts";
+import { isAborted, isNumbered, type Outbox, recordMark, recordSeq } from "./outbox.ts";
 import type { Session } from "./session.ts";
 
 /** Phases of a connection, in order. */
@@ -179,6 +179,10 @@ export class Connection {
   #head = 0;
   #tail = 0;
   #handshakeBytes = 0;
+  /** CLOSE is to be sent behind a message that is half sealed. */
+  #closeDue = false;
+  /** Messages of a session that ended here, as long as their bytes wait to be sent. */
+  #kept: Outbox | null = null;
   #transcriptIn: Uint8Array[] = [];
   #transcriptOut: Uint8Array[] = [];
   #openedMs = 0;
@@ -302,8 +306,9 @@ export class Connection {
   /** The kernel took `count` bytes. */
   handleSent(count: number, nowMs: number): void {
     this.writer.gather.sent(count);
-    if (this.phase === Phase.Draining && this.writer.gather.bytes === 0) {
-      this.#end(nowMs);
+    if (this.phase === Phase.Draining) {
+      if (this.#drained) this.#end(nowMs);
+      else this.messenger.markDirty(this);
       return;
     }
     const session = this.session;
@@ -332,6 +337,10 @@ export class Connection {
     if (this.phase === Phase.Closed) return false;
     const { writer } = this;
     writer.pump();
+    if (this.#closeDue && writer.canControl()) {
+      this.#closeDue = false;
+      writer.endControl(Tag.Close, writer.beginControl());
+    }
     if (this.phase === Phase.Ready) this.#transmitReady(this.session!, nowMs);
     return writer.gather.bytes > 0;
   }
@@ -365,13 +374,13 @@ export class Connection {
       const text = `Handshake did not finish within ${options.handshakeMs} ms: it stopped at ` +
         this.phaseName;
       this.close("handshake", text, nowMs);
-    } else if (this.stalled) {
+    } else if (this.stalled || (this.pinned > 0 && this.#tail === this.receiveEnd)) {
       this.#heardMs = nowMs; // we do not listen, so its silence says nothing
+      this.#probe(nowMs); // and ours would look like death to it
     } else if (nowMs - this.#heardMs >= options.deadMs) {
       this.close("silent", `Peer was silent for ${nowMs - this.#heardMs} ms`, nowMs);
     } else {
-      this.#probedMs = nowMs;
-      this.sendKeepalive(Math.floor(nowMs / 1000), (nowMs % 1000) * 1_000_000);
+      this.#probe(nowMs);
     }
   }
 
@@ -400,14 +409,17 @@ export class Connection {
     this.lastPhase = this.phase;
     this.phase = Phase.Draining;
     this.session = null;
-    if (this.writer.gather.bytes === 0) this.#end(nowMs);
+    if (this.#drained) this.#end(nowMs);
   }
 
-  /** Tells the peer that this is the end, when it knows TAG_CLOSE, and ends. */
-  sayClose(nowMs: number): void {
-    if (this.phase === Phase.Ready && this.messenger.closeAgreed(this)) {
-      if (this.writer.canControl()) this.endControl(Tag.Close, this.beginControl());
-    }
+  /**
+   * Tells the peer that this is the end, when it knows TAG_CLOSE, and ends. What was written
+   * before lies in `outbox`, which is closed once that is sent.
+   */
+  sayClose(outbox: Outbox, nowMs: number): void {
+    this.#kept = outbox;
+    this.#closeDue = this.messenger.closeAgreed(this);
+    this.messenger.markDirty(this);
     this.drain("local", "Closed here", nowMs);
   }
 
@@ -526,6 +538,10 @@ export class Connection {
     const payloadEnd = payload + preamble.lengths[0]!;
     if (this.phase < Phase.AuthSign) this.#transcriptIn.push(arena.bytes.slice(at, next));
     if (this.phase < Phase.Ready) {
+      if (!this.writer.canHandshake()) {
+        this.close("limit", "Peer sends handshake frames without reading the answers", nowMs);
+        return;
+      }
       const fault = this.accepted
         ? handleAcceptFrame(this, tag, payload, payloadEnd, nowMs)
         : handleConnectFrame(this, tag, payload, payloadEnd, nowMs);
@@ -656,6 +672,16 @@ export class Connection {
     }
   }
 
+  /** True when nothing written waits any more. */
+  get #drained(): boolean {
+    return this.writer.gather.bytes === 0 && !this.writer.sealing && !this.#closeDue;
+  }
+
+  #probe(nowMs: number): void {
+    this.#probedMs = nowMs;
+    this.sendKeepalive(Math.floor(nowMs / 1000), (nowMs % 1000) * 1_000_000);
+  }
+
   #control(tag: number, stamp: Keepalive): void {
     const at = this.writer.beginControl();
     this.writer.endControl(tag, writeKeepalive(arena, at, stamp));
@@ -691,6 +717,8 @@ export class Connection {
     this.phase = Phase.Closed;
     this.writer.close();
     this.reader.close();
+    this.#kept?.close();
+    this.#kept = null;
     this.dropTranscripts();
     this.messenger.handleClosed(this, nowMs);
     if (this.pinned === 0) this.#freeBuffer();

@@ -129,6 +129,11 @@ export class FrameWriter {
     return true;
   }
 
+  /** True while a message is sealed in part only. */
+  get sealing(): boolean {
+    return this.#streaming !== 0;
+  }
+
   /** True when a control frame can be written now: a message is not half sealed, there is room. */
   canControl(bytes: number = CONTROL_FRAME_BYTES_MAX): boolean {
     return this.#streaming === 0 && this.#room() >= bytes && this.gather.room > 0 &&

@@ -211,12 +211,14 @@ export class Messenger {
     if (session.state === SessionState.Closed) return;
     const connection = session.connection;
     session.connection = null;
+    if (connection !== null && connection.phase === Phase.Ready) {
+      this.#strike(session);
+      connection.sayClose(session.outbox, nowMs);
+      return;
+    }
     if (connection !== null) {
-      if (connection.phase === Phase.Ready) connection.sayClose(nowMs);
-      else {
-        connection.session = null;
-        connection.close("local", "Closed here", nowMs);
-      }
+      connection.session = null;
+      connection.close("local", "Closed here", nowMs);
     }
     this.#forget(session);
   }
@@ -437,7 +439,7 @@ export class Messenger {
     into.copy(this.addrs);
     for (let index = 0; index < into.count; index++) {
       const own = into.addrs[index]!;
-      if (!isWildcard(own)) continue;
+      if (!own.isWildcard()) continue;
       const { type, port, nonce } = own;
       own.copy(here);
       own.type = type;
@@ -462,7 +464,7 @@ export class Messenger {
       const own = this.addrs.addrs[index]!;
       const same = own.type === target.type && own.nonce === target.nonce &&
         own.port === target.port;
-      if (same && (isWildcard(own) || own.sameHost(target))) return true;
+      if (same && (own.isWildcard() || own.sameHost(target))) return true;
     }
     return this.addrs.count === 0 && connection.local.port === target.port;
   }
@@ -509,9 +511,14 @@ export class Messenger {
     } while (into.isZero());
   }
 
-  /** A session for a peer that connected. */
-  newAccepted(connection: Connection, ident: ClientIdent, policy: Policy): Session {
-    const target = policy.server ? null : ident.addrs.v2();
+  /** A session for a peer that connected; null when there are too many. */
+  newAccepted(connection: Connection, ident: ClientIdent, policy: Policy): Session | null {
+    if (this.sessions.size >= SESSIONS_MAX) {
+      this.counters.refusedSessions++;
+      return null;
+    }
+    const listens = ident.addrs.v2();
+    const target = policy.server || listens === null || listens.port === 0 ? null : listens;
     const session = new Session(
       this.#nextId++,
       this,
@@ -573,7 +580,6 @@ export class Messenger {
     session.outbox.requeue();
     session.outbox.discardReplays(messageSeq);
     if (messageSeq > session.ackedSeq) session.ackedSeq = messageSeq;
-    session.ackSentSeq = session.takenSeq;
     session.reconnects++;
     this.#ready(connection, session, nowMs);
     this.#event("resume", session, connection, `${session.peerAddrs}`);
@@ -754,8 +760,13 @@ export class Messenger {
   }
 
   #forget(session: Session): void {
-    session.state = SessionState.Closed;
+    this.#strike(session);
     session.outbox.close();
+  }
+
+  /** Takes a session off every list; its messages are left. */
+  #strike(session: Session): void {
+    session.state = SessionState.Closed;
     this.sessions.delete(session.id);
     this.#dialing.delete(session);
     const key = this.#keys.get(session);
@@ -775,9 +786,4 @@ export class Messenger {
     }
     this.#events.push({ kind, session, connection, text });
   }
-}
-
-/** True for 0.0.0.0 and ::, "every address of the box". */
-function isWildcard(addr: EntityAddr): boolean {
-  return addr.address.every((byte) => byte === 0);
 }

@@ -1,0 +1,16 @@
+/**
+ * Starting this program once more: as a script of deno, or as the compiled binary.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+
+/** A command line of this program as a child process. */
+export function selfCommand(
+  words: readonly string[],
+  options: Omit<Deno.CommandOptions, "args"> = {},
+): Deno.Command {
+  const main = fileURLToPath(new URL("../main.ts", import.meta.url));
+  const args = Deno.build.standalone ? [...words] : ["run", "--quiet", "-A", main, ...words];
+  return new Deno.Command(Deno.execPath(), { ...options, args });
+}
