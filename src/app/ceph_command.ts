@@ -11,6 +11,12 @@ import { nearest } from "./nearest.ts";
 /** What a command is made of once parsed: `{"prefix": "osd out", "ids": ["0"]}`. */
 export type CommandJson = Record<string, unknown>;
 
+/** A CephFloat: JSON has one kind of number, but a monitor refuses `1` where it wants `1.0`. */
+export class CommandFloat {
+  /** Holds a number. */
+  constructor(readonly value: number) {}
+}
+
 /** One argument of a command. */
 export interface ArgumentDescription {
   readonly name: string;
@@ -97,6 +103,20 @@ export function matchCommand(
       hint(descriptions, words)
     }`,
   );
+}
+
+/** The JSON text of a command, as it is sent. */
+export function commandText(json: CommandJson): string {
+  const fields = Object.entries(json).map(([key, value]) =>
+    `${JSON.stringify(key)}: ${valueText(value)}`
+  );
+  return `{${fields.join(", ")}}`;
+}
+
+function valueText(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(valueText).join(", ")}]`;
+  if (!(value instanceof CommandFloat)) return JSON.stringify(value);
+  return Number.isInteger(value.value) ? value.value.toFixed(1) : String(value.value);
 }
 
 /** A command's usage: `osd pool create <pool> [<pg_num:int>] …`. */
@@ -194,8 +214,10 @@ function convert(argument: ArgumentDescription, word: string): unknown {
   switch (argument.type) {
     case "CephInt":
       return /^[+-]?\d+$/.test(word) ? inRange(argument, Number(word)) : undefined;
-    case "CephFloat":
-      return word.trim() === "" ? undefined : inRange(argument, Number(word));
+    case "CephFloat": {
+      const value = word.trim() === "" ? undefined : inRange(argument, Number(word));
+      return value === undefined ? undefined : new CommandFloat(value);
+    }
     case "CephBool":
       return /^(true|yes|on|1)$/i.test(word)
         ? true

@@ -163,7 +163,7 @@ export class DenoLoop implements Road {
     this.wake();
   }
 
-  /** Reads to the end. A pinned connection leaves its buffer where the read under way writes. */
+  /** Reads to the end. The buffer stays where it is while a read is under way. */
   async #readAll(link: Stream): Promise<void> {
     const { connection, stream } = link;
     while (connection.phase < Phase.Draining) {
@@ -172,15 +172,15 @@ export class DenoLoop implements Road {
         link.roomy = null;
         continue;
       }
-      connection.pinned++;
+      connection.reading = true;
       const count = await stream.read(connection.receiveAt, connection.receiveEnd);
       if (connection.phase >= Phase.Draining) {
-        connection.release();
+        connection.endRead();
         if (count <= 0) connection.handleEnd("", nowMs());
         break;
       }
       if (count > 0) connection.handleReceived(count, nowMs());
-      connection.release();
+      connection.endRead();
       if (count <= 0) {
         const text = count === 0 ? "" : `Connection failed: ${errnoText(count)}`;
         connection.handleEnd(text, nowMs());

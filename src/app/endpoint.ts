@@ -53,6 +53,8 @@ export interface EndpointOptions {
 
 /** Batches handled in one turn before sockets get their share again. */
 const BATCHES_PER_TURN = 8;
+/** How long a writer waits when the arena is full. */
+const STARVED_MS = 20;
 /** How long `close()` waits for last bytes to leave. */
 const CLOSE_MS = 1000;
 
@@ -204,6 +206,8 @@ export class Endpoint implements AsyncIterable<Batch> {
 
   /** Resolves when the session takes messages again (half its queue is free). */
   writable(session: Session): Promise<void> {
+    // Not our queue is full but the memory of all sessions: nobody tells when it is not.
+    if (session.outbox.starved) return new Promise((resolve) => setTimeout(resolve, STARVED_MS));
     return this.#wait(session, "writable");
   }
 

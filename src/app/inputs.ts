@@ -16,8 +16,10 @@ import { delay } from "./uplink.ts";
 export const CLIENTS_MAX = 128;
 /** What the kernel keeps while the gateway is busy. */
 const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
-/** On stop: how long to look for what the kernel holds already. */
+/** On stop: what the kernel holds already has come when nothing did for so long. */
 const GRACE_MS = 50;
+/** On stop: no longer than this, should somebody go on sending. */
+const GRACE_MAX_MS = 500;
 /** Wait after the kernel refused a connection (too many open files). */
 const ACCEPT_RETRY_MS = 100;
 /** Ports tried when any port will do, and TCP's is taken for UDP. */
@@ -56,6 +58,8 @@ export class Inputs {
   /** TCP connections that broke off in the middle of a line. */
   tcpBroken = 0;
   #tooLong = 0;
+  /** Counts whatever the kernel handed over. */
+  #arrived = 0;
   #stopping = false;
   readonly #sink: LineSink;
   readonly #listener: Deno.TcpListener;
@@ -134,8 +138,8 @@ export class Inputs {
 
   /** Takes what has arrived already and closes; what is held is offered until `deadlineMs`. */
   async stop(deadlineMs: number): Promise<void> {
+    await this.#takeArrived();
     this.#listener.close();
-    await delay(GRACE_MS);
     this.#socket.close();
     this.#stopping = true;
     for (const client of this.#clients) if (client.reading) closeConn(client.conn);
@@ -147,7 +151,18 @@ export class Inputs {
     timer.abort();
   }
 
+  /** Waits until nothing comes any more: connections in the backlog, bytes in the kernel. */
+  async #takeArrived(): Promise<void> {
+    const untilMs = nowMs() + GRACE_MAX_MS;
+    let before = -1;
+    while (before !== this.#arrived && nowMs() < untilMs) {
+      before = this.#arrived;
+      await delay(GRACE_MS);
+    }
+  }
+
   #takeDatagram(datagram: Uint8Array): void {
+    this.#arrived++;
     for (let at = 0; at < datagram.length;) {
       const newline = datagram.indexOf(LF, at);
       const next = newline < 0 ? datagram.length : newline;
@@ -162,6 +177,7 @@ export class Inputs {
     while (true) {
       try {
         const conn = await this.#listener.accept();
+        this.#arrived++;
         if (this.#clients.size < CLIENTS_MAX) this.#track(this.#pump(conn));
         else {
           this.tcpRefused++;
@@ -185,6 +201,7 @@ export class Inputs {
         client.reading = true;
         const count = await conn.read(lines.room());
         client.reading = false;
+        this.#arrived++;
         if (count === null) {
           const line = lines.rest();
           if (line !== null) await this.#take(client, line);

@@ -47,6 +47,7 @@ const HUNT_PARALLEL = 3;
 const ROUND_MS = 200;
 const ROUND_MS_MAX = 3000;
 
+const CLOSED = "Cannot go on with the monitors as the client was closed";
 const NO_BYTES = new Uint8Array(0);
 
 /** A client of the monitors. */
@@ -87,6 +88,7 @@ export class MonClient implements Receiver {
    * @throws when none does in time, or one refuses who we are
    */
   async connect(): Promise<MonMap> {
+    if (this.#closed) throw new Error(CLOSED);
     if (this.#session !== null && this.monMap !== null) return this.monMap;
     this.#refusal = null;
     this.#connecting ??= Promise.withResolvers<MonMap>();
@@ -112,7 +114,8 @@ export class MonClient implements Receiver {
     const { timeoutMs } = this.#options;
     return this.#pending.add(words, input, timeoutMs, () => this.#lateText(), (command) => {
       this.#refusal = null;
-      if (this.#session === null) this.#hunt();
+      if (this.#closed) this.#pending.reject(command.tid, new Error(CLOSED));
+      else if (this.#session === null) this.#hunt();
       else this.#send(command);
     });
   }
@@ -123,7 +126,7 @@ export class MonClient implements Receiver {
     this.#stopHunting();
     if (this.#session !== null) this.#dispatcher.disconnect(this.#session);
     this.#session = null;
-    this.#fail(new Error("Cannot go on with the monitors as the client was closed"));
+    this.#fail(new Error(CLOSED));
   }
 
   /** The dispatcher brings a message. */

@@ -20,14 +20,13 @@ const REOPEN_MS = 1000;
 export class Uplink {
   /** Messages taken into the queue. */
   accepted = 0;
-  /** True from the first message the queue refused until half of it is free. */
-  full = false;
   /** Times that the hub ended the session. */
   ended = 0;
   readonly #endpoint: Endpoint;
   readonly #target: EntityAddr;
   readonly #policy: Policy;
   #session: Session;
+  #full = false;
 
   /** Opens the session; it is made in the background. Hand its events to `handleEvent`. */
   static async open(endpoint: Endpoint, target: EntityAddr, policy: Policy): Promise<Uplink> {
@@ -46,13 +45,18 @@ export class Uplink {
     return this.#session;
   }
 
+  /** True from the first message the queue refused until half of it is free. */
+  get full(): boolean {
+    if (this.#full && this.#halfFree()) this.#full = false;
+    return this.#full;
+  }
+
   /** Queues a message; false when the queue is full. */
   offer(type: number, front: Uint8Array): boolean {
     if (this.#session.send({ type, front }) === 0) {
-      this.full = true;
+      this.#full = true;
       return false;
     }
-    if (this.full && this.#halfFree()) this.full = false;
     this.accepted++;
     return true;
   }

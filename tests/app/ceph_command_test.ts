@@ -1,9 +1,12 @@
 /**
  * Words to commands. The descriptions are some of those that a monitor of Ceph 16.2.15 answers to
- * get_command_descriptions; expected JSON is what Ceph's own tool of that release sends.
+ * get_command_descriptions, but "osd set-group", which has a range with two ends; the expected
+ * commands are those that Ceph's own tool of that release makes of the same words.
  */
 import assert from "node:assert/strict";
 import {
+  CommandFloat,
+  commandText,
   InvalidCommand,
   matchCommand,
   parseDescriptions,
@@ -101,7 +104,12 @@ const COMMANDS = [
   },
   {
     line: "osd pool create --pg-num 8 --pool=p --target_size_ratio 0.5",
-    json: { prefix: "osd pool create", pool: "p", pg_num: 8, target_size_ratio: 0.5 },
+    json: {
+      prefix: "osd pool create",
+      pool: "p",
+      pg_num: 8,
+      target_size_ratio: new CommandFloat(0.5),
+    },
   },
   {
     line: "osd pool rm p p --yes-i-really-really-mean-it",
@@ -112,8 +120,14 @@ const COMMANDS = [
       yes_i_really_really_mean_it: true,
     },
   },
-  { line: "osd reweight osd.3 0.5", json: { prefix: "osd reweight", id: 3, weight: 0.5 } },
-  { line: "osd reweight 3 1", json: { prefix: "osd reweight", id: 3, weight: 1 } },
+  {
+    line: "osd reweight osd.3 0.5",
+    json: { prefix: "osd reweight", id: 3, weight: new CommandFloat(0.5) },
+  },
+  {
+    line: "osd reweight 3 1",
+    json: { prefix: "osd reweight", id: 3, weight: new CommandFloat(1) },
+  },
   { line: "pg map 1.a0", json: { prefix: "pg map", pgid: "1.a0" } },
   {
     line: "auth add client.x mon allow",
@@ -175,6 +189,13 @@ Deno.test("matchCommand() lists a family's commands when a word of it is unknown
     () => matchCommand(DESCRIPTIONS, ["pg", "completely-different"]),
     /no such command, near it are:\n {2}pg map <pgid:pgid>$/,
   );
+});
+
+Deno.test("commandText() tells whole floats from integers, which a monitor does not mix up", () => {
+  const json = matchCommand(DESCRIPTIONS, ["osd", "reweight", "osd.3", "1"]);
+  assert.equal(commandText(json), '{"prefix": "osd reweight", "id": 3, "weight": 1.0}');
+  const half = commandText({ prefix: "x", list: [new CommandFloat(0.5), "a"], flag: true });
+  assert.equal(half, '{"prefix": "x", "list": [0.5, "a"], "flag": true}');
 });
 
 Deno.test("parseDescriptions() refuses what is none", () => {

@@ -149,7 +149,7 @@ Deno.test("what a hub never acknowledged is counted when the wait is over", asyn
   hub.kill("SIGKILL");
   await hub.end();
   await using gateway = new Running(
-    ...["gateway", "--hub", address, "--listen", "[::1]:0", "--no-readings"],
+    ...["gateway", "--hub", address, "--listen", "[::1]:0", "--no-readings", "--drain", "1"],
   );
   const port = await linePort(gateway);
   using conn = await Deno.connect({ hostname: "::1", port });
@@ -160,8 +160,21 @@ Deno.test("what a hub never acknowledged is counted when the wait is over", asyn
   assert.equal(await gateway.end(), 0);
   assert.equal(
     gateway.err.lines.at(-1),
-    "Stopped: 3 messages were not acknowledged by the hub within 5 s",
+    "Stopped: 3 messages were not acknowledged by the hub within 1 s",
   );
+});
+
+Deno.test("a second signal, a while after the first, ends the drain at once", async () => {
+  await using gateway = new Running(
+    ...["gateway", "--hub", "v2:127.0.0.1:1", "--no-listen", "--drain", "60", "--json"],
+  );
+  await gateway.out.line(/"unacknowledged":[1-9]/);
+  gateway.kill("SIGINT");
+  await gateway.err.line(/^Draining: /);
+  await gateway.out.line(/"readings"/); // there is one a second
+  await gateway.out.line(/"readings"/);
+  gateway.kill("SIGINT");
+  assert.equal(await gateway.end(), 130);
 });
 
 Deno.test("secure and crc mode with a keyring, a host name, settings from a file", async (t) => {

@@ -1,6 +1,6 @@
 /**
  * The frame formats once more, written from the document's text alone (msgr2 "Frame format" and
- * "Post-auth frame format") with node:crypto and a table of its own, to hold the real ones
+ * "Post-auth frame format") with node:crypto and a bitwise CRC, to hold the real ones
  * against; and a sender and a receiver around the real ones that work on plain byte arrays.
  *
  * @module
@@ -39,6 +39,8 @@ export interface PlainFrame {
   readonly tag: number;
   readonly segments: readonly Bytes[];
   readonly aborted?: boolean;
+  /** Late flags or status, when it is to be neither that of a complete nor of an aborted frame. */
+  readonly late?: number;
 }
 
 /** One stretch of a frame, by the document's words. */
@@ -99,7 +101,7 @@ export function modelParts(format: number, frame: PlainFrame): Part[] {
   } else if (format === FrameFormat.Secure20) {
     parts.unshift(mark("{"));
     used.forEach((bytes, index) => addPadded(parts, `segment${index + 1} payload`, bytes));
-    parts.push({ name: "epilogue", bytes: secureEpilogue(frame.aborted ? 1 : 0) }, mark("}"));
+    parts.push({ name: "epilogue", bytes: secureEpilogue(lateStatus(frame, 0)) }, mark("}"));
   } else {
     parts.unshift(mark("{"));
     addPart(parts, "segment1 payload", used[0]!.slice(0, 48));
@@ -113,8 +115,7 @@ export function modelParts(format: number, frame: PlainFrame): Part[] {
     if (used.length > 1) {
       parts.push(mark("{"));
       for (let i = 1; i < used.length; i++) addPadded(parts, `segment${i + 1} payload`, used[i]!);
-      const status = frame.aborted ? 0x01 : 0x0e;
-      parts.push({ name: "epilogue", bytes: secureEpilogue(status) }, mark("}"));
+      parts.push({ name: "epilogue", bytes: secureEpilogue(lateStatus(frame, 1)) }, mark("}"));
     }
   }
   return parts;
@@ -165,12 +166,17 @@ function epilogue(
   first: number,
   crcs: number,
 ): Bytes {
-  const late = first === 0 ? (frame.aborted ? 1 : 0) : (frame.aborted ? 0x01 : 0x0e);
-  const parts: Uint8Array[] = [Uint8Array.of(late)];
+  const parts: Uint8Array[] = [Uint8Array.of(lateStatus(frame, first))];
   for (let index = first; index < first + crcs; index++) {
     parts.push(le32(index < used.length ? modelCrc(-1, used[index]!) : 0));
   }
   return concat(parts);
+}
+
+function lateStatus(frame: PlainFrame, revision: number): number {
+  if (frame.late !== undefined) return frame.late;
+  if (revision === 0) return frame.aborted ? 1 : 0;
+  return frame.aborted ? 0x01 : 0x0e;
 }
 
 function secureEpilogue(late: number): Bytes {

@@ -206,7 +206,7 @@ class Run {
 
   /** Waits for `wanted`, for a failure, or until there was no answer for too long. */
   async race(wanted: Promise<void>): Promise<void> {
-    let seen = -1;
+    let seen = this.#answered();
     const timer = setInterval(() => {
       const answered = this.#answered();
       if (answered === seen) {

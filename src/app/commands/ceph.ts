@@ -11,6 +11,7 @@ import { command, Exit, parseArgs, UsageError } from "../args.ts";
 import { cephAuth } from "../ceph_auth.ts";
 import {
   type CommandJson,
+  commandText,
   InvalidCommand,
   matchCommand,
   parseDescriptions,
@@ -185,16 +186,21 @@ async function ask(
 /** Turns words into JSON by what the other side describes, and asks. */
 async function askAs(askOne: Ask, { words, input, format }: Request): Promise<CommandOutcome> {
   const [first = ""] = words;
-  let json: CommandJson;
   if (words.length === 1 && first.trimStart().startsWith("{")) {
-    json = parseJson(first);
-  } else {
-    const described = await askOne(['{"prefix": "get_command_descriptions"}']);
-    if (described.result < 0) return described;
-    json = matchCommand(parseDescriptions(new TextDecoder().decode(described.output)), words);
+    return await askOne([withFormat(first, format)], input);
   }
-  if (format !== undefined) json = { ...json, format };
-  return await askOne([JSON.stringify(json)], input);
+  const described = await askOne(['{"prefix": "get_command_descriptions"}']);
+  if (described.result < 0) return described;
+  const json = matchCommand(parseDescriptions(new TextDecoder().decode(described.output)), words);
+  if (format !== undefined) json.format = format;
+  return await askOne([commandText(json)], input);
+}
+
+/** A command in JSON goes as it was typed, with a format where it has none and one is wanted. */
+function withFormat(text: string, format: string | undefined): string {
+  const json = parseJson(text);
+  if (format === undefined || "format" in json) return text;
+  return `${text.trimEnd().slice(0, -1)}, "format": ${JSON.stringify(format)}}`;
 }
 
 function parseJson(text: string): CommandJson {

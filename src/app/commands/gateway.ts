@@ -32,8 +32,6 @@ import { printLine } from "../terminal.ts";
 import { Uplink } from "../uplink.ts";
 
 const MIB = 1024 * 1024;
-/** How long a stop waits for acknowledgements. */
-const DRAIN_MS = 5000;
 const TICK_MS = 1000;
 
 const GATEWAY = command({
@@ -44,7 +42,7 @@ const GATEWAY = command({
     "else one line per message on standard output: NAME TYPE PAYLOAD (see fairlead hub --help).\n" +
     "Each line sent to --listen over UDP or TCP becomes one message; a line has 64 KiB at most. While\n" +
     "the queue is full, TCP waits, UDP lines are dropped and counted. While the hub is away everything\n" +
-    "waits in the queue. The first Ctrl-C drains (up to 5 s), a second one ends at once.",
+    "waits in the queue. The first Ctrl-C drains, a second one ends at once.",
   flags: {
     hub: {
       kind: "text",
@@ -73,6 +71,14 @@ const GATEWAY = command({
       max: 256,
       default: 16,
       help: "most that may wait for the hub, in MiB",
+    },
+    drain: {
+      kind: "number",
+      value: "SECONDS",
+      min: 0,
+      max: 3600,
+      default: 5,
+      help: "how long a stop waits for what is not acknowledged",
     },
     ...CONNECTION_FLAGS,
     json: {
@@ -147,7 +153,7 @@ export async function run(words: string[]): Promise<number> {
   let left = 0;
   try {
     await Promise.race([stopped, ...(hub === null ? [] : [hub.failed])]);
-    left = await drain(uplink, inputs, readings, log);
+    left = await drain(uplink, inputs, readings, log, nowMs() + flags.drain * 1000);
     await status.update();
     clearInterval(tick);
   } finally {
@@ -157,7 +163,7 @@ export async function run(words: string[]): Promise<number> {
   log.note(
     left === 0
       ? `Stopped: all ${uplink.accepted} messages were acknowledged by the hub`
-      : `Stopped: ${left} messages were not acknowledged by the hub within ${DRAIN_MS / 1000} s`,
+      : `Stopped: ${left} messages were not acknowledged by the hub within ${flags.drain} s`,
   );
   const lost = status.lossText();
   if (lost !== "") log.note(lost);
@@ -172,8 +178,8 @@ async function drain(
   inputs: Inputs | null,
   readings: Readings | null,
   log: EventLog,
+  deadlineMs: number,
 ): Promise<number> {
-  const deadlineMs = nowMs() + DRAIN_MS;
   readings?.stop();
   await inputs?.stop(deadlineMs);
   const waiting = uplink.session.unacknowledged;

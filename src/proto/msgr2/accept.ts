@@ -313,7 +313,9 @@ function placeClient(
   if (existing.state === SessionState.Ready || existing.state === SessionState.Standby) {
     return startSession(connection, existing, ident, nowMs);
   }
-  if (messenger.peerWins(existing)) return startSession(connection, existing, ident, nowMs);
+  if (messenger.peerWins(connection, existing)) {
+    return startSession(connection, existing, ident, nowMs);
+  }
   return sendWait(connection, existing, nowMs);
 }
 
@@ -323,7 +325,7 @@ function startNew(
   policy: Policy,
   nowMs: number,
 ): number {
-  const session = connection.messenger.newAccepted(connection, ident, policy);
+  const session = connection.messenger.newAccepted(connection, ident, policy, nowMs);
   if (session !== null) return startSession(connection, session, ident, nowMs);
   connection.close("limit", "There are as many sessions as SESSIONS_MAX allows", nowMs);
   return 0;
@@ -394,7 +396,7 @@ function handleReconnect(connection: Connection, at: number, end: number, nowMs:
   if (existing.connectSeq > reconnect.connectSeq) return sendRetry(connection, existing.connectSeq);
   if (
     existing.connectSeq === reconnect.connectSeq && existing.state !== SessionState.Ready &&
-    existing.connection !== null && !messenger.peerWins(existing)
+    existing.connection !== null && !messenger.peerWins(connection, existing)
   ) {
     return sendWait(connection, existing, nowMs);
   }

@@ -169,6 +169,8 @@ export class Connection {
   stalled = false;
   /** Messages of undone batches that lie in the receive buffer. */
   pinned = 0;
+  /** A read into the receive buffer is under way elsewhere: it must stay where it is. */
+  reading = false;
   /** Stamp of the last KEEPALIVE2_ACK. */
   readonly keepaliveAck: Keepalive = new Keepalive();
   /** KEEPALIVE2_ACK frames received. */
@@ -246,7 +248,7 @@ export class Connection {
   /** Makes room for received bytes where it can; returns how many fit now. */
   makeRoom(): number {
     const room = this.receiveEnd - this.#tail;
-    if (this.pinned > 0 || this.phase >= Phase.Draining) return room;
+    if (this.#fixed || this.phase >= Phase.Draining) return room;
     const waiting = this.#tail - this.#head;
     if (this.#head > this.#block && room < this.reader.needed - waiting) {
       arena.bytes.copyWithin(this.#block, this.#head, this.#tail);
@@ -387,9 +389,13 @@ export class Connection {
   /** One message of a batch was done: when it was the last, the buffer can be used again. */
   release(): void {
     this.pinned--;
-    if (this.pinned > 0) return;
-    if (this.phase === Phase.Closed) this.#freeBuffer();
-    else if (this.#head === this.#tail) this.#rewind();
+    this.#settleBuffer();
+  }
+
+  /** The read that `reading` told of is over, and its bytes were handled. */
+  endRead(): void {
+    this.reading = false;
+    this.#settleBuffer();
   }
 
   /** Ends the connection at once; what the session makes of it is the messenger's business. */
@@ -692,8 +698,19 @@ export class Connection {
     this.#progress = 0;
   }
 
+  /** True while something points into the receive buffer. */
+  get #fixed(): boolean {
+    return this.pinned > 0 || this.reading;
+  }
+
+  #settleBuffer(): void {
+    if (this.#fixed) return;
+    if (this.phase === Phase.Closed) this.#freeBuffer();
+    else if (this.#head === this.#tail) this.#rewind();
+  }
+
   #rewind(): void {
-    if (this.pinned > 0 || this.#block < 0) return;
+    if (this.#fixed || this.#block < 0) return;
     this.#head = this.#block;
     this.#tail = this.#block;
   }
@@ -721,7 +738,7 @@ export class Connection {
     this.#kept = null;
     this.dropTranscripts();
     this.messenger.handleClosed(this, nowMs);
-    if (this.pinned === 0) this.#freeBuffer();
+    if (!this.#fixed) this.#freeBuffer();
   }
 
   #freeBuffer(): void {

@@ -184,8 +184,15 @@ export class Messenger {
 
   // ---- the application's side
 
-  /** Opens a session with the entity that listens at `target`. */
+  /**
+   * Opens a session with the entity that listens at `target`. Between two entities there is one
+   * lossless session: where there is one that this side may dial, that one is returned.
+   */
   connect(target: EntityAddr, policy: Policy, nowMs: number): Session | null {
+    if (policy.registered && !policy.lossy) {
+      const existing = this.#byAddrs.get(target.toString());
+      if (existing !== undefined && existing.target !== null && !existing.lossy) return existing;
+    }
     if (this.sessions.size >= SESSIONS_MAX) {
       this.counters.refusedSessions++;
       return null;
@@ -471,7 +478,7 @@ export class Messenger {
 
   /** The session of a peer with these addresses, or null. */
   findSession(addrs: EntityAddrVec): Session | null {
-    return this.#byAddrs.get(addrs.toString()) ?? null;
+    return this.#byAddrs.get(keyOf(addrs)) ?? null;
   }
 
   /** The policy for a peer that connected. */
@@ -489,9 +496,11 @@ export class Messenger {
   }
 
   /** True when, in a race of both sides, the peer's connection goes on: the lower address dials. */
-  peerWins(existing: Session): boolean {
+  peerWins(connection: Connection, existing: Session): boolean {
     if (existing.policy.server || existing.target === null) return true;
-    const own = this.addrs.v2();
+    const addrs = new EntityAddrVec();
+    this.#fillOwn(connection.local, addrs); // both sides must compare the same two addresses
+    const own = addrs.v2();
     const peer = existing.peerAddrs.v2();
     return own === null || peer === null || peer.compare(own) < 0;
   }
@@ -512,8 +521,13 @@ export class Messenger {
   }
 
   /** A session for a peer that connected; null when there are too many. */
-  newAccepted(connection: Connection, ident: ClientIdent, policy: Policy): Session | null {
-    if (this.sessions.size >= SESSIONS_MAX) {
+  newAccepted(
+    connection: Connection,
+    ident: ClientIdent,
+    policy: Policy,
+    nowMs: number,
+  ): Session | null {
+    if (this.sessions.size >= SESSIONS_MAX && !this.#evict(nowMs)) {
       this.counters.refusedSessions++;
       return null;
     }
@@ -751,12 +765,25 @@ export class Messenger {
 
   #register(session: Session): void {
     if (!session.policy.registered) return;
-    const key = session.peerAddrs.toString();
+    const key = keyOf(session.peerAddrs);
     const before = this.#keys.get(session);
     if (before === key) return;
     if (before !== undefined && this.#byAddrs.get(before) === session) this.#byAddrs.delete(before);
     this.#keys.set(session, key);
     this.#byAddrs.set(key, session);
+  }
+
+  /** Ends the session that waits longest for its peer to come back; false when none waits. */
+  #evict(nowMs: number): boolean {
+    let oldest: Session | null = null;
+    for (const session of this.sessions.values()) {
+      if (session.connection !== null || session.target !== null) continue;
+      if (oldest === null || session.lastSeenMs < oldest.lastSeenMs) oldest = session;
+    }
+    if (oldest === null) return false;
+    this.counters.expiredSessions++;
+    this.endSession(oldest, "A newer session needed its place", nowMs);
+    return true;
   }
 
   #forget(session: Session): void {
@@ -786,4 +813,9 @@ export class Messenger {
     }
     this.#events.push({ kind, session, connection, text });
   }
+}
+
+/** What a peer is found by: its msgr2 address, whatever else it lists. */
+function keyOf(addrs: EntityAddrVec): string {
+  return (addrs.v2() ?? addrs).toString();
 }

@@ -57,6 +57,8 @@ export class Outbox {
   sent = 0;
   /** Bytes of all records. */
   bytes = 0;
+  /** True when the last {@linkcode reserve} failed because the whole arena is full. */
+  starved = false;
 
   /** The most that all records may take. */
   readonly bytesMax: number;
@@ -84,7 +86,8 @@ export class Outbox {
     const payload = padded(frontBytes) + padded(middleBytes) + padded(dataBytes);
     const bytes = META_SIZE + HEAD_SIZE + payload + TAIL_SIZE;
     if (this.bytes + bytes > this.bytesMax && this.bytes > 0) return 0;
-    if (this.#used + bytes > this.#size && !this.#takeBlock(bytes)) return 0;
+    this.starved = this.#used + bytes > this.#size && !this.#takeBlock(bytes);
+    if (this.starved) return 0;
     const record = this.#block + this.#used;
     this.#used += bytes;
     this.bytes += bytes;

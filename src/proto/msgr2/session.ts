@@ -8,7 +8,7 @@
 import { arena } from "../../mem/arena.ts";
 import { U64 } from "../../mem/u64.ts";
 import { type EntityAddr, EntityAddrVec } from "../../wire/msgr2/entity_addr.ts";
-import { PRIORITY_DEFAULT } from "../../wire/msgr2/message.ts";
+import { MESSAGE_HEADER_SIZE, PRIORITY_DEFAULT } from "../../wire/msgr2/message.ts";
 import type { Connection } from "./connection.ts";
 import type { Messenger } from "./messenger.ts";
 import { Outbox, recordDataAt, recordFrontAt, recordMiddleAt } from "./outbox.ts";
@@ -158,6 +158,8 @@ export class Session {
   /**
    * Queues a message; its bytes are copied. Returns its serial (above 0, for `revoke`), or 0 when
    * the queue is full or the session closed: wait for acknowledgements and try again.
+   *
+   * @throws RangeError when the message is larger than any frame may be
    */
   send(message: OutMessage): number {
     const front = message.front ?? NO_BYTES;
@@ -186,6 +188,14 @@ export class Session {
    */
   reserve(frontBytes: number, middleBytes: number, dataBytes: number): number {
     if (this.state === SessionState.Closed) return 0;
+    const bytes = frontBytes + middleBytes + dataBytes;
+    const { frameBytesMax } = this.#messenger.options;
+    if (bytes + MESSAGE_HEADER_SIZE > frameBytesMax) {
+      throw new RangeError(
+        `Cannot send message as it must be ${frameBytesMax - MESSAGE_HEADER_SIZE} bytes at most: ` +
+          `current value is ${bytes}`,
+      );
+    }
     return this.outbox.reserve(frontBytes, middleBytes, dataBytes);
   }
 

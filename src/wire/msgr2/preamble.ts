@@ -75,7 +75,13 @@ export function readPreamble(
   const { bytes, view } = from;
   const crc = crc32cRaw(0, bytes, at, at + CRC);
   if (crc !== view.getInt32(at + CRC, true)) {
-    return fail(Fault.Checksum, "preamble crc", at + CRC, view.getUint32(at + CRC, true), "its crc");
+    return fail(
+      Fault.Checksum,
+      "preamble crc",
+      at + CRC,
+      view.getUint32(at + CRC, true),
+      "its crc",
+    );
   }
   const count = view.getUint8(at + NUM_SEGMENTS);
   if (count < 1 || count > SEGMENTS_MAX) {
@@ -97,7 +103,8 @@ export function readPreamble(
     into.lengths[index] = length;
   }
   if (count > 1 && into.lengths[count - 1] === 0) {
-    return fail(Fault.Field, "preamble last segment length", at + SEGMENTS, 0, "above 0");
+    const last = at + SEGMENTS + (count - 1) * SEGMENT_SIZE;
+    return fail(Fault.Field, "preamble last segment length", last, 0, "above 0");
   }
   return at + PREAMBLE_SIZE;
 }
