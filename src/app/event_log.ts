@@ -47,9 +47,7 @@ export class EventLog {
       case "connect":
       case "accept":
         this.#told.delete(name);
-        this.note(
-          `Session with ${name} stands: ${event.text}${waiting(session?.unacknowledged)}`,
-        );
+        this.note(`Session with ${name} stands${this.#details(event, who)}`);
         return;
       case "resume":
         this.#told.delete(name);
@@ -76,6 +74,12 @@ export class EventLog {
     }
   }
 
+  #details({ connection, session }: MessengerEvent, who: string | null): string {
+    const from = who === null && connection !== null ? `, from ${connection.peer}` : "";
+    const count = session?.unacknowledged ?? 0;
+    return count === 0 ? from : `${from}, ${count} unacknowledged`;
+  }
+
   #noteTrouble(name: string, text: string): void {
     const now = nowMs();
     const told = this.#told.get(name);
@@ -96,8 +100,4 @@ export class EventLog {
     this.#dropped = 0;
     this.note(`Connection dropped: ${text}${more}`);
   }
-}
-
-function waiting(count: number | undefined): string {
-  return count === undefined || count === 0 ? "" : `, ${count} unacknowledged`;
 }

@@ -9,6 +9,7 @@ import type { EventLog } from "./event_log.ts";
 import type { Hub } from "./hub.ts";
 import { inputHints, type Inputs } from "./inputs.ts";
 import type { Row } from "./live_view.ts";
+import { printableWord } from "./printable.ts";
 import { bytesText, type Readings } from "./readings.ts";
 import type { RecentMessages } from "./recent_messages.ts";
 import { SessionTable } from "./session_table.ts";
@@ -87,9 +88,9 @@ export class GatewayStatus {
   rows(rows: number): Row[] {
     const { hub, inputs, log, name, recent, target, uplink } = this.#parts;
     const sessions = [
-      [`${name} (gateway)`, uplink.session] as const,
+      [hub === null ? printableWord(name) : "gateway", uplink.session] as const,
       ...(hub?.sessions() ?? []).slice(0, HUB_SESSIONS_SHOWN).map(([peer, session]) =>
-        [`${peer} (at hub)`, session] as const
+        [`hub: ${peer}`, session] as const
       ),
     ];
     return statusRows({

@@ -11,6 +11,7 @@ import type { EntityAddr } from "../wire/msgr2/entity_addr.ts";
 import { addressText } from "./address_text.ts";
 import { serverPolicy } from "./connection_flags.ts";
 import { Endpoint, type IoRoad } from "./endpoint.ts";
+import { printableWord } from "./printable.ts";
 
 /** Takes messages over; it throws when it cannot. */
 export interface HubOutput {
@@ -57,10 +58,10 @@ export class Hub {
     return addressText(this.#address!);
   }
 
-  /** Sessions by the names of their peers. */
+  /** Sessions by the names of their peers, printable. */
   sessions(): (readonly [string, Session])[] {
     return [...this.#endpoint.messenger.sessions.values()].map((session) =>
-      [session.peerName, session] as const
+      [printableWord(session.peerName), session] as const
     );
   }
 

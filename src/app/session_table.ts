@@ -7,13 +7,12 @@ import { nowMs } from "../io/clock.ts";
 import { type Session, SessionState } from "../proto/msgr2/session.ts";
 import { addressText } from "./address_text.ts";
 import type { Row } from "./live_view.ts";
-import { cut, printable, printableWord } from "./printable.ts";
+import { cut, printable } from "./printable.ts";
 import { bytesText } from "./readings.ts";
 
 /** Rates are taken over at least this. */
 const WINDOW_MS = 1000;
-const NAME_COLUMNS = 24;
-const ADDRESS_COLUMNS = 28;
+const NAME_COLUMNS = 22;
 
 interface Sample {
   atMs: number;
@@ -27,7 +26,7 @@ interface Sample {
 export class SessionTable {
   readonly #samples = new WeakMap<Session, Sample>();
 
-  /** A heading and up to `rowsMax` sessions, those with a connection first. */
+  /** A heading and up to `rowsMax` sessions by their printable names, connected ones first. */
   rows(sessions: Iterable<readonly [string, Session]>, rowsMax: number): Row[] {
     const all = [...sessions].sort(([, a], [, b]) => rank(a) - rank(b) || a.id - b.id);
     const rows: Row[] = [{ text: HEADING, style: "bold" }];
@@ -42,14 +41,14 @@ export class SessionTable {
     const { lastFault, state } = session;
     const ready = state === SessionState.Ready;
     const text = columns(
-      printableWord(name),
-      addressText(session.peerAddrs),
+      name,
       session.stateName,
       messagesPerSecond.toFixed(messagesPerSecond < 10 ? 1 : 0),
       bytesText(bytesPerSecond),
       `${session.messagesSent + session.messagesReceived}`,
       `${session.unacknowledged}`,
       `${session.reconnects}`,
+      addressText(session.connection?.peer ?? session.peerAddrs),
     );
     const why = ready || lastFault === "" ? "" : `  ${printable(lastFault)}`;
     return { text: `${text}${why}`, style: ready ? "plain" : "warn" };
@@ -77,31 +76,35 @@ export class SessionTable {
 
 const HEADING = columns(
   "SESSION",
-  "PEER",
   "STATE",
   "MSG/S",
   "BYTES/S",
   "MESSAGES",
   "UNACKED",
-  "RECONNECTS",
+  "RECONN",
+  "PEER",
 );
 
+/** What matters most comes first: a narrow terminal cuts the rest. */
 function columns(
   name: string,
-  address: string,
   state: string,
-  ...numbers: [string, string, string, string, string]
+  rate: string,
+  bytes: string,
+  messages: string,
+  unacked: string,
+  reconnects: string,
+  peer: string,
 ): string {
-  const [rate, bytes, messages, unacked, reconnects] = numbers;
   return [
-    cut(name, NAME_COLUMNS).padEnd(16),
-    cut(address, ADDRESS_COLUMNS).padEnd(21),
+    cut(name, NAME_COLUMNS).padEnd(NAME_COLUMNS),
     state.padEnd(10),
     rate.padStart(7),
     bytes.padStart(10),
     messages.padStart(9),
     unacked.padStart(7),
-    reconnects.padStart(10),
+    reconnects.padStart(6),
+    peer,
   ].join(" ");
 }
 

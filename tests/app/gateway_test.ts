@@ -285,9 +285,10 @@ Deno.test("LineBuffer cuts lines at every split point, and skips those that are 
     for (const step of [1, 3, 10]) {
       const buffer = new LineBuffer(8);
       const lines: string[] = [];
-      for (let at = 0, size = first; at < bytes.length; size = step) {
+      for (let at = 0; at < bytes.length;) {
         const room = buffer.room();
-        const piece = bytes.subarray(at, at + Math.min(size, room.length));
+        const size = Math.min(at === 0 ? first : step, room.length);
+        const piece = bytes.subarray(at, at + size);
         room.set(piece);
         buffer.filled(piece.length);
         at += piece.length;

@@ -66,7 +66,7 @@ const HEADERS = [
 ];
 
 Deno.test.each(HEADERS)("message header $index is read and written", (row) => {
-  const message = CRC_FRAMES.filter(({ tag }) => tag === "MESSAGE")[row.index]!;
+  const message = CRC_FRAMES.filter(({ tag }) => tag === "MSG")[row.index]!;
   const wire = wireOf(message);
   const header = new MessageHeader();
   const from = regionOf(wire);

@@ -80,14 +80,14 @@ export const CRC_FRAMES: readonly CapturedFrame[] = [
       "00000000fffffdffbdcf013f000004420002010c0100000000000000000000000000000072fef0ee",
   },
   {
-    tag: "MESSAGE",
+    tag: "MSG",
     bytes: 77,
     segments: [41],
     raw: "11012900000008000000000000000000000000000000000000000000af9604f001000000000000000000" +
       "00000000000005007f00010000000000000000000000000000000301000000073be540",
   },
   {
-    tag: "MESSAGE",
+    tag: "MSG",
     bytes: 138,
     segments: [41, 48],
     raw: "110229000000080030000000080000000000000000000000000000002d2fbe1502000000000000000000" +
@@ -96,7 +96,7 @@ export const CRC_FRAMES: readonly CapturedFrame[] = [
       "804d2c730000000000000000",
   },
   {
-    tag: "MESSAGE",
+    tag: "MSG",
     bytes: 94,
     segments: [41, 4],
     raw: "110229000000080004000000080000000000000000000000000000009cd0ad4602000000000000000000" +
@@ -157,7 +157,7 @@ export const CRC_FRAMES: readonly CapturedFrame[] = [
       "00000000fffffdffbdcf013f000004420002010c01000000000000000000000000000000da2a7574",
   },
   {
-    tag: "MESSAGE",
+    tag: "MSG",
     bytes: 10302,
     segments: [41, 212, 0, 10000],
     raw: "1104290000000800d4000000080000000000080010270000001000009cedd55c01000000000000000100" +
@@ -180,7 +180,7 @@ export const CRC_FRAMES: readonly CapturedFrame[] = [
       "00004d1a00001000000002001a907f0000010000000000000000fb928de8",
   },
   {
-    tag: "SESSION_RECONNECT",
+    tag: "RECONNECT",
     bytes: 116,
     segments: [80],
     raw: "0b0150000000080000000000000000000000000000000000000000009397accf02010000000101011c00" +
@@ -188,27 +188,27 @@ export const CRC_FRAMES: readonly CapturedFrame[] = [
       "3dc4440c28000000000000000500000000000000520100000000000074df7a96",
   },
   {
-    tag: "SESSION_RECONNECT_OK",
+    tag: "RECONNECT_OK",
     bytes: 44,
     segments: [8],
     raw: "0f01080000000800000000000000000000000000000000000000000061827cbf2c010000000000009382" +
       "f275",
   },
   {
-    tag: "SESSION_RETRY",
+    tag: "RECONNECT_RETRY_SESSION",
     bytes: 44,
     segments: [8],
     raw: "0d010800000008000000000000000000000000000000000000000000f8e2bbfe02000000000000003bb7" +
       "afe1",
   },
   {
-    tag: "WAIT",
+    tag: "RECONNECT_WAIT",
     bytes: 32,
     segments: [0],
     raw: "10010000000008000000000000000000000000000000000000000000c8e3aab0",
   },
   {
-    tag: "SESSION_RESET",
+    tag: "RESET_SESSION",
     bytes: 37,
     segments: [1],
     raw: "0c0101000000080000000000000000000000000000000000000000004abb981901ad2fe95f",
@@ -278,7 +278,7 @@ export const SEALED: readonly SealedDirection[] = [
           "245127630c10a81712c7c652727920f55d03ecca9e404ff29a9fb7da02297f731e2e",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 96,
         segments: [41],
         raw:
@@ -287,7 +287,7 @@ export const SEALED: readonly SealedDirection[] = [
           "2ce313ec0f8e474c33f3a972",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 176,
         segments: [41, 48],
         raw:
@@ -325,7 +325,7 @@ export const SEALED: readonly SealedDirection[] = [
           "8fe51a159b1a03350aa37c9f2d9577a6dc3d2853776b7764b7534911b07a9392d514",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 304,
         segments: [41, 173],
         raw:
@@ -335,7 +335,7 @@ export const SEALED: readonly SealedDirection[] = [
           "2e9db5ba57052a65e88234c7b44ad7a19f5d41d52620c9c6d9c150af1c2cd128e1cc",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 144,
         segments: [41, 4],
         raw:
@@ -345,7 +345,7 @@ export const SEALED: readonly SealedDirection[] = [
           "aee5b400f3eef79928bbe17ac065f8bbfb72",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 304,
         segments: [41, 173],
         raw:
@@ -392,7 +392,7 @@ export const SEALED: readonly SealedDirection[] = [
           "2f62e3195ca5b30831c8c780e606d0955198d2ba6163790782f00a7562ea77c1e3ee",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 96,
         segments: [41],
         raw:
@@ -401,7 +401,7 @@ export const SEALED: readonly SealedDirection[] = [
           "4036a8e7fa7bf33b9892e4d8",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 176,
         segments: [41, 48],
         raw:
@@ -448,7 +448,7 @@ export const SEALED: readonly SealedDirection[] = [
           "d4afe1ea2051b154f12fd2e22318f8cbaa54827aa9011d4fd6c78fa473c96503a1cc",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 336,
         segments: [41, 201],
         raw:
@@ -458,7 +458,7 @@ export const SEALED: readonly SealedDirection[] = [
           "d76ff61caf34b6580489b6e2f1a29fa57d1426dace27e68aa07d99a04ca56cca5de4",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 144,
         segments: [41, 4],
         raw:
@@ -468,7 +468,7 @@ export const SEALED: readonly SealedDirection[] = [
           "1092bc60cd44060cc3e8be30807dc82df31b",
       },
       {
-        tag: "MESSAGE",
+        tag: "MSG",
         bytes: 336,
         segments: [41, 201],
         raw:

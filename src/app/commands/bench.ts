@@ -269,23 +269,25 @@ async function serve(address: string, flags: Flags): Promise<number> {
     const server = new LoadServer(endpoint);
     const starts = new Map<Session, number>();
     endpoint.handle((batch) => server.handle(batch));
+    const report = (session: Session, startCpu: number): void => {
+      starts.delete(session);
+      const tally = server.take(session);
+      const cpu = cpuMicroseconds() - startCpu;
+      const each = tally.messages === 0 ? 0 : round(cpu / tally.messages);
+      const served: Served = { ...tally, cpu_us_per_message: each };
+      if (flags.json) printLine(JSON.stringify(served));
+      else printLine(`${served.messages} requests, ${each} us of CPU each`);
+    };
     endpoint.onEvent(({ kind, session, text }) => {
       if (kind === "accept") starts.set(session!, cpuMicroseconds());
       else if (kind === "dropped") printError(`Refused: ${text}`);
-      else if (kind === "reset") {
-        const tally = server.take(session!);
-        const cpu = cpuMicroseconds() - (starts.get(session!) ?? 0);
-        starts.delete(session!);
-        const each = tally.messages === 0 ? 0 : round(cpu / tally.messages);
-        const served: Served = { ...tally, cpu_us_per_message: each };
-        if (flags.json) printLine(JSON.stringify(served));
-        else printLine(`${served.messages} requests, ${each} us of CPU each`);
-      }
+      else if (kind === "reset") report(session!, starts.get(session!) ?? 0);
     });
     const bound = await endpoint.listen(`${wanted}`);
     const stopped = new Promise<void>((resolve) => onStop(resolve));
     printError(`Listening on ${`${bound}`.replace(/\/0$/, "")}`);
     await stopped;
+    for (const [session, startCpu] of starts) report(session, startCpu);
     return Exit.Ok;
   } finally {
     await endpoint.close();

@@ -142,7 +142,7 @@ export async function run(words: string[]): Promise<number> {
   const name = flags.name;
   const status = new GatewayStatus({ name, target, hub, uplink, inputs, readings, recent, log });
   const stopped = new Promise<void>((stop) => onStop(stop));
-  introduce(log, hub, target, settings, inputs, flags["no-readings"]);
+  if (!drawn) introduce(log, hub, target, settings, inputs, flags["no-readings"]);
   const view = drawn ? new LiveView((rows) => status.rows(rows)) : null;
   view?.start();
   const tick = setInterval(async () => {

@@ -81,8 +81,10 @@ export async function run(words: string[]): Promise<number> {
     output: recent ?? new MessagePrinter(flags.json),
     onEvent: (event) => log.noteEvent(event, null),
   });
-  log.note(`Listening on ${hub.address} (${security(settings, flags.mode)})`);
-  log.note(`Stop: Ctrl-C`);
+  if (recent === null) {
+    log.note(`Listening on ${hub.address} (${security(settings, flags.mode)})`);
+    log.note("Stop: Ctrl-C");
+  }
   const view = recent === null
     ? null
     : new LiveView(render(hub, settings, flags.mode, recent, log));
