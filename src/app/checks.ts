@@ -116,7 +116,7 @@ function checkProc(): Check {
     .filter((path) => readText(path) === null);
   if (missing.length === 0) return { ...about, status: "ok", found: "it can be read", remedy: "" };
   const found = `${missing.join(", ")} cannot be read`;
-  const remedy = "mount /proc and allow --allow-read; until then those readings are left out";
+  const remedy = "mount /proc and run deno with -A; until then those readings are left out";
   return { ...about, status: missing.length === 3 ? "missing" : "limited", found, remedy };
 }
 
@@ -141,7 +141,7 @@ function checkFiles(): Check {
   const why = `each connection takes a descriptor, ${CONNECTIONS_MAX} at most`;
   const about = { name: "open files", why, needed: false };
   const line = /^Max open files\s+(?<soft>\S+)/m.exec(readText("/proc/self/limits") ?? "");
-  const soft = line?.groups!.soft;
+  const soft = line?.groups?.soft;
   if (soft === undefined) {
     const remedy = "ulimit -n tells it on this system";
     return { ...about, status: "limited", found: "the limit cannot be read", remedy };
@@ -172,7 +172,7 @@ function checkMptcp(): Check {
   const enabled = readText("/proc/sys/net/mptcp/enabled")?.trim();
   if (enabled === undefined) {
     const remedy = "use a kernel with CONFIG_MPTCP; plain TCP works without";
-    return { ...about, status: "missing", found: "this kernel has none", remedy };
+    return { ...about, status: "missing", found: "net.mptcp.enabled cannot be read", remedy };
   }
   const opened = trySocket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
   if (enabled === "1" && opened === "") {

@@ -287,9 +287,9 @@ async function deliver(
   path: string | undefined,
 ): Promise<void> {
   if (result < 0) {
-    const remark = status === "" ? "" : `, ${status}`;
+    const remark = status === "" ? "" : `, ${status.trimEnd()}`;
     printError(`Cannot run "${typed.join(" ")}": ${errnoText(result)}${remark}`);
-  } else if (status !== "") printError(status);
+  } else if (status !== "") printError(status.trimEnd());
   if (path !== undefined) {
     await Deno.writeFile(path, output);
   } else if (output.length > 0) {

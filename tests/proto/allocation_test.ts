@@ -1,0 +1,199 @@
+/**
+ * "Encoders write into preallocated memory at an offset and allocate nothing; decoders read in
+ * place": heap bytes per frame, over more than a million frames. Garbage counts too.
+ */
+import assert from "node:assert/strict";
+import { getHeapStatistics } from "node:v8";
+import { gcmMaker } from "../../src/io/libcrypto.ts";
+import { arena, give, take } from "../../src/mem/arena.ts";
+import { FrameReader } from "../../src/proto/msgr2/frame_reader.ts";
+import { FrameWriter } from "../../src/proto/msgr2/frame_writer.ts";
+import { Outbox } from "../../src/proto/msgr2/outbox.ts";
+import { readAck, writeAck } from "../../src/wire/msgr2/ack.ts";
+import { EntityAddr } from "../../src/wire/msgr2/entity_addr.ts";
+import { isSecure } from "../../src/wire/msgr2/frame.ts";
+import {
+  ClientIdent,
+  readClientIdent,
+  readServerIdent,
+  ServerIdent,
+  writeClientIdent,
+  writeServerIdent,
+} from "../../src/wire/msgr2/ident.ts";
+import { Keepalive, readKeepalive, writeKeepalive } from "../../src/wire/msgr2/keepalive.ts";
+import { MessageHeader, readMessageHeader } from "../../src/wire/msgr2/message.ts";
+import { Nonce } from "../../src/wire/msgr2/nonce.ts";
+import {
+  readSessionReconnect,
+  SessionReconnect,
+  writeSessionReconnect,
+} from "../../src/wire/msgr2/session.ts";
+import { Tag } from "../../src/wire/msgr2/tag.ts";
+import { FORMATS, KEY, NONCE } from "../wire/frame_model.ts";
+import { Link } from "./link.ts";
+
+const BYTES_MAX = 4;
+const BATCHES = 4;
+
+/** Bytes ever allocated on the heap. */
+function allocated(): number {
+  const statistics = getHeapStatistics() as unknown as Record<string, number>;
+  const bytes = statistics["total_allocated_bytes"]; // newer than the types of Deno
+  assert.ok(bytes !== undefined && bytes > 0);
+  return bytes;
+}
+
+/**
+ * Heap bytes per frame, of which a call of `job` makes `frames`: the least of several batches, as
+ * the first ones also count what V8 needs to compile the path.
+ */
+function heapPerFrame(rounds: number, frames: number, job: (round: number) => void): number {
+  let least = Infinity;
+  for (let batch = 0; batch < BATCHES; batch++) {
+    const before = allocated();
+    for (let round = 0; round < rounds; round++) job(round);
+    least = Math.min(least, (allocated() - before) / (rounds * frames));
+  }
+  return least;
+}
+
+/** A writer and a reader of one format; the frame goes from the one's memory to the other's. */
+class Wire {
+  readonly writer: FrameWriter = new FrameWriter(0);
+  readonly reader: FrameReader = new FrameReader(0);
+  readonly outbox: Outbox = new Outbox(1 << 20);
+  readonly at: number = take(16_384);
+  failures = 0;
+
+  constructor(format: number) {
+    this.writer.setRevision(format & 1);
+    this.reader.setRevision(format & 1);
+    assert.ok(this.writer.open());
+    if (!isSecure(format)) return;
+    const maker = gcmMaker();
+    assert.ok(this.writer.secure(maker.sealer(KEY), new Nonce(NONCE, format & 1)));
+    this.reader.secure(maker.opener(KEY), new Nonce(NONCE, format & 1));
+  }
+
+  /** Carries what was written and reads it; returns where the first segment is. */
+  carry(tag: number): number {
+    const { gather } = this.writer;
+    const { pieces } = gather;
+    let end = this.at;
+    for (let index = gather.first; index < gather.end; index++) {
+      const from = pieces[index * 2]!;
+      const length = pieces[index * 2 + 1]!;
+      arena.bytes.copyWithin(end, from, from + length);
+      end += length;
+    }
+    gather.sent(gather.bytes);
+    if (this.reader.read(this.at, end, 1 << 20) !== end) this.failures++;
+    if (this.reader.preamble.tag !== tag) this.failures++;
+    return this.reader.parts.at[0]!;
+  }
+
+  close(): void {
+    this.writer.close();
+    this.reader.close();
+    this.outbox.close();
+    give(this.at);
+  }
+}
+
+Deno.test.each(FORMATS)("$name: control frames", ({ format }) => {
+  const wire = new Wire(format);
+  const { writer } = wire;
+  const stamp = new Keepalive();
+  const clientIdent = new ClientIdent();
+  const serverIdent = new ServerIdent();
+  const reconnect = new SessionReconnect();
+  for (const { addrs } of [clientIdent, serverIdent, reconnect]) {
+    addrs.count = 2;
+    addrs.addrs[0]!.copy(EntityAddr.parse("v2:192.0.2.7:3300/4000000000"));
+    addrs.addrs[1]!.copy(EntityAddr.parse("v2:[2001:db8::7]:3300/9"));
+  }
+  clientIdent.target.copy(EntityAddr.parse("v2:127.0.0.1:6800/6733"));
+  clientIdent.supported.setBigInt(0x3f01cfbdfffdffffn);
+  const perFrame = heapPerFrame(isSecure(format) ? 12_000 : 40_000, 6, (round) => {
+    writer.endControl(Tag.Ack, writeAck(arena, writer.beginControl(), round));
+    let at = wire.carry(Tag.Ack);
+    if (readAck(arena, at, at + 8) !== round) wire.failures++;
+    stamp.seconds = 1_795_228_024 + round;
+    stamp.nanoseconds = 999_999_999 - round;
+    writer.endControl(Tag.Keepalive2, writeKeepalive(arena, writer.beginControl(), stamp));
+    at = wire.carry(Tag.Keepalive2);
+    if (readKeepalive(arena, at, at + 8, stamp) < 0) wire.failures++;
+    if (stamp.seconds !== 1_795_228_024 + round) wire.failures++;
+    writer.endControl(Tag.Keepalive2Ack, writeKeepalive(arena, writer.beginControl(), stamp));
+    at = wire.carry(Tag.Keepalive2Ack);
+    clientIdent.globalSeq = round;
+    let end = writeClientIdent(arena, writer.beginControl(), clientIdent);
+    writer.endControl(Tag.ClientIdent, end);
+    at = wire.carry(Tag.ClientIdent);
+    end = at + wire.reader.preamble.lengths[0]!;
+    if (readClientIdent(arena, at, end, clientIdent) !== end) wire.failures++;
+    end = writeServerIdent(arena, writer.beginControl(), serverIdent);
+    writer.endControl(Tag.ServerIdent, end);
+    at = wire.carry(Tag.ServerIdent);
+    end = at + wire.reader.preamble.lengths[0]!;
+    if (readServerIdent(arena, at, end, serverIdent) !== end) wire.failures++;
+    reconnect.messageSeq = round;
+    end = writeSessionReconnect(arena, writer.beginControl(), reconnect);
+    writer.endControl(Tag.SessionReconnect, end);
+    at = wire.carry(Tag.SessionReconnect);
+    end = at + wire.reader.preamble.lengths[0]!;
+    if (readSessionReconnect(arena, at, end, reconnect) !== end) wire.failures++;
+    if (reconnect.messageSeq !== round || clientIdent.globalSeq !== round) wire.failures++;
+  });
+  assert.equal(wire.failures, 0);
+  assert.ok(perFrame < BYTES_MAX, `${perFrame} bytes of heap per frame`);
+  wire.close();
+});
+
+const SIZES = FORMATS.flatMap(({ format, name }) =>
+  [0, 256, 4096].map((size) => ({ format, size, name }))
+);
+
+Deno.test.each(SIZES)("$name: messages of $size bytes", ({ format, size }) => {
+  const wire = new Wire(format);
+  const { outbox, writer, reader } = wire;
+  const header = new MessageHeader();
+  const perFrame = heapPerFrame(isSecure(format) ? 15_000 : 60_000, 1, (round) => {
+    const seq = round + 1;
+    const record = outbox.reserve(size, 0, 0);
+    outbox.commit(record, 0xfa00, 127, 1, 1, round, -1);
+    writer.message(outbox.peek(), seq, round);
+    outbox.moveToSent(record, seq);
+    const at = wire.carry(Tag.Message);
+    const end = at + reader.preamble.lengths[0]!;
+    if (readMessageHeader(arena, at, end, 0, header) < 0) wire.failures++;
+    if (header.seq !== seq || header.ackSeq !== round || header.tid.lo !== round) wire.failures++;
+    if (reader.preamble.lengths[1] !== size || outbox.acknowledge(seq) !== 1) wire.failures++;
+  });
+  assert.equal(wire.failures, 0);
+  assert.ok(perFrame < BYTES_MAX, `${perFrame} bytes of heap per frame`);
+  wire.close();
+});
+
+Deno.test.each(SIZES)("$name: two connections, messages of $size bytes", ({ format, size }) => {
+  const link = new Link({ format });
+  link.keeps = false;
+  link.ready();
+  const { session } = link;
+  let failures = 0;
+  const rounds = isSecure(format) ? 1_500 : 6_000;
+  const before = link.taken;
+  // 8 messages, and the ACK of their batch
+  const perFrame = heapPerFrame(rounds, 9, (round) => {
+    for (let index = 0; index < 8; index++) {
+      const record = session.reserve(size, 0, 0);
+      if (session.commit(record, 0xfa00, 127, 1, 1, round, 0) === 0) failures++;
+    }
+    while (link.turn());
+    if (session.unacknowledged !== 0) failures++;
+  });
+  assert.equal(failures, 0);
+  assert.equal(link.taken - before, rounds * BATCHES * 8);
+  assert.ok(perFrame < BYTES_MAX, `${perFrame} bytes of heap per frame`);
+  link.close();
+});
