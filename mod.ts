@@ -6,8 +6,9 @@
  * - {@linkcode Endpoint}: one entity with its sessions, sockets and clock included.
  * - {@linkcode Messenger}: the same machines for programs that bring their own sockets and clock.
  *   Inputs are `handle…`, outputs are `poll…`, time is a parameter in whole milliseconds.
- * - the codecs, `write…` and `read…`: caller's memory and offset in, the next offset out, or a
- *   negated {@linkcode Fault} that {@linkcode describeFault} puts into words.
+ * - the codecs, `write…` and `read…`: the caller's {@linkcode Region} and an offset in, the next
+ *   offset out. A writer needs the room that `…Bytes` or `…_SIZE` tells; a reader answers wrong
+ *   bytes with a negated {@linkcode Fault}, which {@linkcode describeFault} puts into words.
  *
  * ```ts
  * import assert from "node:assert/strict";
@@ -34,7 +35,7 @@
 
 export { Endpoint, type EndpointOptions, type IoRoad } from "./src/app/endpoint.ts";
 export { authCephx, authNone, type ModeName } from "./src/app/auth.ts";
-export { POLICIES, type Policy } from "./src/proto/msgr2/policy.ts";
+export { POLICIES, type Policy, type PolicyName } from "./src/proto/msgr2/policy.ts";
 export { type OutMessage, Session, SessionState } from "./src/proto/msgr2/session.ts";
 export { Batch } from "./src/proto/msgr2/batch.ts";
 
@@ -90,12 +91,7 @@ export type { Aead, AeadMaker } from "./src/wire/msgr2/aead.ts";
 
 export { FrameWriter } from "./src/proto/msgr2/frame_writer.ts";
 export { FrameReader } from "./src/proto/msgr2/frame_reader.ts";
-export {
-  Outbox,
-  recordDataAt,
-  recordFrontAt,
-  recordMiddleAt,
-} from "./src/proto/msgr2/outbox.ts";
+export { Outbox, recordDataAt, recordFrontAt, recordMiddleAt } from "./src/proto/msgr2/outbox.ts";
 export { Nonce } from "./src/wire/msgr2/nonce.ts";
 export {
   checkCrcFrame,
@@ -104,12 +100,7 @@ export {
   FrameFormat,
   FrameParts,
 } from "./src/wire/msgr2/frame.ts";
-export {
-  Preamble,
-  PREAMBLE_SIZE,
-  readPreamble,
-  writePreamble,
-} from "./src/wire/msgr2/preamble.ts";
+export { Preamble, PREAMBLE_SIZE, readPreamble, writePreamble } from "./src/wire/msgr2/preamble.ts";
 export { Tag, tagName } from "./src/wire/msgr2/tag.ts";
 
 // ---- codecs of the payloads, in the order in which a connection uses them

@@ -34,21 +34,33 @@ export function fromSocketAddress(from: SocketAddress, into: EntityAddr): void {
  * @throws when the text is no address or the name is unknown
  */
 export async function resolve(text: string): Promise<EntityAddr> {
+  const [first] = await resolveAll(text);
+  return first!;
+}
+
+/**
+ * All addresses of a name, for those who can try one after another: `localhost` often is `::1` and
+ * `127.0.0.1`, and a peer listens on one of them.
+ *
+ * @throws when the text is no address or the name is unknown
+ */
+export async function resolveAll(text: string): Promise<EntityAddr[]> {
   const { type, host, port, nonce } = parseAddress(text);
   const socket = new SocketAddress();
-  if (!socket.set(host, port)) {
-    const [address] = await lookUp(host);
-    if (address === undefined || !socket.set(address, port)) {
-      throw new Error(
-        `Cannot resolve host name as it is unknown: current value is "${host}", give an address`,
-      );
-    }
+  const addresses = socket.set(host, port) ? [host] : await lookUp(host);
+  const resolved: EntityAddr[] = [];
+  for (const address of new Set(addresses)) {
+    if (!socket.set(address, port)) continue;
+    const into = new EntityAddr();
+    fromSocketAddress(socket, into);
+    into.type = type;
+    into.nonce = nonce;
+    resolved.push(into);
   }
-  const into = new EntityAddr();
-  fromSocketAddress(socket, into);
-  into.type = type;
-  into.nonce = nonce;
-  return into;
+  if (resolved.length > 0) return resolved;
+  throw new Error(
+    `Cannot resolve host name as it is unknown: current value is "${host}", give an address`,
+  );
 }
 
 /** True for 127.0.0.0/8 and ::1. */

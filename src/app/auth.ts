@@ -21,7 +21,21 @@ export type ModeName = "crc" | "secure";
 /** Ceph's types that are spoken to with auth_mode 1; a monitor, and a hub, with 10. */
 const SERVICES: readonly number[] = [EntityType.Osd, EntityType.Mgr, EntityType.Mds];
 
-/** Method none: everybody is let in under the name they tell; crc mode only. */
+/**
+ * Method none: everybody is let in under the name they tell; crc mode only.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthMethod, authNone, Endpoint } from "@fairlead/fairlead";
+ *
+ * const box = new Endpoint({ auth: authNone("client.gw1") });
+ * assert.deepEqual(box.messenger.options.auth.clientMethods, [AuthMethod.None]);
+ * await box.close();
+ * ```
+ *
+ * @param name what this end calls itself, TYPE.ID: `client.gw1`
+ * @throws when it is no such name
+ */
 export function authNone(name: string): AuthOptions {
   const entity = parseEntityName(name);
   const mon = new AuthNoneClient({ name: entity });
@@ -44,6 +58,32 @@ export function conModes(modes: readonly ModeName[]): number[] {
 
 /**
  * cephx by a keyring. As a client: `name` must be in it. As a server: whoever is in it comes in.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   authCephx,
+ *   ConMode,
+ *   Endpoint,
+ *   generateKey,
+ *   Keyring,
+ *   KeyType,
+ *   NodeCrypto,
+ *   parseEntityName,
+ *   POLICIES,
+ * } from "@fairlead/fairlead";
+ *
+ * const key = generateKey(new NodeCrypto(), KeyType.Aes, Date.now() / 1000);
+ * const keyring = new Keyring([{ name: parseEntityName("client.gw1"), key }]);
+ * const hub = new Endpoint({ auth: authCephx("mon.", keyring, ["secure"]) });
+ * const box = new Endpoint({ auth: authCephx("client.gw1", keyring, ["secure", "crc"]) });
+ * const address = await hub.listen("v2:127.0.0.1:0");
+ * const session = await box.connect(address, POLICIES.losslessClient);
+ * await box.established(session);
+ * assert.equal(session.connection?.mode, ConMode.Secure);
+ * await box.close();
+ * await hub.close();
+ * ```
  *
  * @param modes connection modes in order of preference
  * @param wantedServices EntityType bits of a cluster's services to get tickets for

@@ -114,8 +114,8 @@ export class DenoLoop implements Road {
     }
     if (this.#deliver()) worked = true;
     for (const stream of this.#streams.values()) stream.roomy?.();
-    for (let next = messenger.pollDirty(); next !== null; next = messenger.pollDirty()) {
-      const stream = this.#streams.get(next.id);
+    for (let left = messenger.dirtyCount; left > 0; left--) {
+      const stream = this.#streams.get(messenger.pollDirty()!.id);
       if (stream !== undefined) this.#write(stream);
     }
     for (let next = messenger.pollClosed(); next !== null; next = messenger.pollClosed()) {

@@ -66,22 +66,24 @@ interface Waiter {
 }
 
 /**
- * One entity on the network.
+ * One entity on the network: it listens, connects and sends, and hands over in batches what was
+ * received. Sockets and clock are included.
  *
  * ```ts
- * import { Endpoint, POLICIES } from "./mod.ts";
+ * import assert from "node:assert/strict";
+ * import { Endpoint, POLICIES } from "@fairlead/fairlead";
  *
  * const hub = new Endpoint();
  * const address = await hub.listen("v2:127.0.0.1:0");
- * const gateway = new Endpoint();
- * const session = await gateway.connect(`${address}`, POLICIES.losslessClient);
+ * const box = new Endpoint();
+ * const session = await box.connect(`${address}`, POLICIES.losslessClient);
  * session.send({ type: 0xfa00, front: new TextEncoder().encode("hello") });
  * for await (const batch of hub) {
- *   console.assert(new TextDecoder().decode(batch.front(0)) === "hello");
- *   break; // the batch is done: the gateway gets its acknowledgement
+ *   assert.equal(new TextDecoder().decode(batch.front(0)), "hello");
+ *   break; // the batch is done: the box gets its acknowledgement
  * }
- * await gateway.flushed(session);
- * await gateway.close();
+ * await box.flushed(session);
+ * await box.close();
  * await hub.close();
  * ```
  */

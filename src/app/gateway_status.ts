@@ -53,7 +53,6 @@ export class GatewayStatus {
   readonly #parts: GatewayParts;
   readonly #table = new SessionTable();
   readonly #startMs = nowMs();
-  #kernelDropped = 0;
   #toldFull = false;
   #droppedBefore = 0;
 
@@ -65,7 +64,7 @@ export class GatewayStatus {
   /** Looks at the counts: call it about once a second. */
   async update(): Promise<void> {
     const { inputs, log, uplink } = this.#parts;
-    this.#kernelDropped = await inputs?.kernelDropped() ?? this.#kernelDropped;
+    await inputs?.update();
     const { unacknowledged, outbox } = uplink.session;
     if (uplink.full && !this.#toldFull) {
       this.#toldFull = true;
@@ -143,7 +142,8 @@ export class GatewayStatus {
 
   /** Dropped by us and by the kernel. */
   get #dropped(): number {
-    return (this.#parts.inputs?.udpDropped ?? 0) + this.#kernelDropped;
+    const { inputs } = this.#parts;
+    return inputs === null ? 0 : inputs.udpDropped + inputs.udpMissed;
   }
 
   #notes(): Row[] {

@@ -7,6 +7,7 @@
  */
 import dgram from "node:dgram";
 import { nowMs } from "../io/clock.ts";
+import { UdpSocket } from "../io/udp_socket.ts";
 import type { EntityAddr } from "../wire/msgr2/entity_addr.ts";
 import { hostText } from "./address.ts";
 import { LineBuffer } from "./line_buffer.ts";
@@ -14,7 +15,7 @@ import { delay } from "./uplink.ts";
 
 /** TCP connections at once; each has a buffer for one line. */
 export const CLIENTS_MAX = 128;
-/** What the kernel keeps while the gateway is busy. */
+/** What the kernel keeps while the gateway is busy: some 5000 short lines. */
 const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
 /** On stop: what the kernel holds already has come when nothing did for so long. */
 const GRACE_MS = 50;
@@ -51,6 +52,8 @@ export class Inputs {
   udpLines = 0;
   /** UDP lines dropped because the queue was full. */
   udpDropped = 0;
+  /** Datagrams that the kernel dropped because they came faster than they were read. */
+  udpMissed = 0;
   /** Lines that came over TCP and were taken. */
   tcpLines = 0;
   /** TCP connections refused because too many were open. */
@@ -64,7 +67,7 @@ export class Inputs {
   readonly #sink: LineSink;
   readonly #listener: Deno.TcpListener;
   readonly #socket: dgram.Socket;
-  readonly #kernelDrops: KernelDrops;
+  readonly #info: UdpSocket | null;
   readonly #clients = new Set<Client>();
   readonly #pumps = new Set<Promise<void>>();
 
@@ -77,8 +80,11 @@ export class Inputs {
     for (let tries = 1;; tries++) {
       const listener = listenTcp(address);
       try {
-        const socket = await bindUdp(address, listener.addr.port);
-        return new Inputs(listener, socket, sink);
+        const { hostname, port } = listener.addr;
+        const socket = await bindUdp(address, port);
+        const info = await UdpSocket.find(hostname, port);
+        info?.enlarge(UDP_BUFFER_BYTES);
+        return new Inputs(listener, socket, info, sink);
       } catch (error) {
         listener.close();
         if (address.port !== 0 || tries === PORT_TRIES) throw error;
@@ -86,11 +92,16 @@ export class Inputs {
     }
   }
 
-  private constructor(listener: Deno.TcpListener, socket: dgram.Socket, sink: LineSink) {
+  private constructor(
+    listener: Deno.TcpListener,
+    socket: dgram.Socket,
+    info: UdpSocket | null,
+    sink: LineSink,
+  ) {
     this.#listener = listener;
     this.#socket = socket;
     this.#sink = sink;
-    this.#kernelDrops = new KernelDrops(this.host, this.port);
+    this.#info = info;
     socket.on("message", (datagram: Uint8Array) => this.#takeDatagram(datagram));
     this.#track(this.#acceptAll());
   }
@@ -131,14 +142,15 @@ export class Inputs {
     return count;
   }
 
-  /** Datagrams that the kernel dropped because we were too slow; null where it does not tell. */
-  kernelDropped(): Promise<number | null> {
-    return this.#kernelDrops.read();
+  /** Brings `udpMissed` up to date. */
+  async update(): Promise<void> {
+    this.udpMissed = Math.max(this.udpMissed, await this.#info?.drops() ?? 0);
   }
 
   /** Takes what has arrived already and closes; what is held is offered until `deadlineMs`. */
   async stop(deadlineMs: number): Promise<void> {
     await this.#takeArrived();
+    await this.update();
     this.#listener.close();
     this.#socket.close();
     this.#stopping = true;
@@ -246,31 +258,6 @@ export function inputHints(inputs: Inputs | null): string[] {
   ];
 }
 
-/** The `drops` column of /proc/net/udp and udp6 for one local address. */
-class KernelDrops {
-  readonly #file: string;
-  readonly #local: string;
-
-  constructor(host: string, port: number) {
-    const hex = port.toString(16).toUpperCase().padStart(4, "0");
-    this.#file = host.includes(":") ? "/proc/net/udp6" : "/proc/net/udp";
-    this.#local = `:${hex} `;
-  }
-
-  async read(): Promise<number | null> {
-    try {
-      let drops = 0;
-      for (const line of (await Deno.readTextFile(this.#file)).split("\n").slice(1)) {
-        const [, local, , , , , , , , , , , last] = line.trim().split(/\s+/);
-        if (local !== undefined && `${local} `.endsWith(this.#local)) drops += Number(last) || 0;
-      }
-      return drops;
-    } catch {
-      return null;
-    }
-  }
-}
-
 function listenTcp(address: EntityAddr): Deno.TcpListener {
   try {
     return Deno.listen({ hostname: hostText(address), port: address.port });
@@ -287,19 +274,9 @@ function bindUdp(address: EntityAddr, port: number): Promise<dgram.Socket> {
     socket.bind(port, host, () => {
       socket.removeAllListeners("error");
       socket.on("error", () => {}); // an ICMP answer to nothing we sent: nothing to do
-      enlarge(socket);
       resolve(socket);
     });
   });
-}
-
-/** The kernel may grant less, or nothing more. */
-function enlarge(socket: dgram.Socket): void {
-  try {
-    socket.setRecvBufferSize(UDP_BUFFER_BYTES);
-  } catch {
-    // The default stays: lines come in all the same, bursts are dropped sooner.
-  }
 }
 
 function refused(address: EntityAddr, protocol: string, error: Error): Error {

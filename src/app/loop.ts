@@ -193,8 +193,8 @@ export class Loop implements Road {
     }
     if (this.#readAll(now)) worked = true;
     if (this.#deliver()) worked = true;
-    for (let next = messenger.pollDirty(); next !== null; next = messenger.pollDirty()) {
-      if (this.#send(next, now)) worked = true;
+    for (let left = messenger.dirtyCount; left > 0; left--) {
+      if (this.#send(messenger.pollDirty()!, now)) worked = true;
     }
     for (let next = messenger.pollClosed(); next !== null; next = messenger.pollClosed()) {
       this.#close(next);

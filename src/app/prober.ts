@@ -158,6 +158,8 @@ async function enter(options: ProbeOptions, report: ProbeReport, auth: AuthOptio
     }
     report.method = authMethodName(connection.authMethod);
     report.mode = conModeName(connection.mode);
+    report.methods ??= [report.method]; // a peer that lets in everybody names no methods
+    report.modes ??= [report.mode];
     report.identity = identityOf(visit.session);
     await measure(visit, connection, report, timeoutMs);
   } catch (error) {

@@ -6,7 +6,19 @@
  */
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from "node:crypto";
 
-/** Random bytes, HMAC and AES-CBC. */
+/**
+ * The primitives of authentication by node:crypto: random bytes, HMAC and AES-CBC.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { NodeCrypto } from "@fairlead/fairlead";
+ *
+ * const crypto = new NodeCrypto();
+ * const text = new TextEncoder().encode("Hi There"); // RFC 4231 section 4.2
+ * const mac = crypto.hmacSha256(new Uint8Array(20).fill(0x0b), text);
+ * assert.equal(mac.toHex().slice(0, 16), "b0344c61d8db3853");
+ * ```
+ */
 export class NodeCrypto {
   /** Fresh random bytes. */
   randomBytes(count: number): Uint8Array {

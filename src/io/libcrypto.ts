@@ -96,7 +96,28 @@ export function libcryptoRefusal(): string {
   return libcryptoAvailable() ? "" : refusal;
 }
 
-/** The fastest AES-128-GCM of this process: libcrypto, else node:crypto. */
+/**
+ * The fastest AES-128-GCM of this process: libcrypto, else node:crypto.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { gcmMaker, giveBlock, takeBlock } from "@fairlead/fairlead";
+ *
+ * const [key, nonce] = [new Uint8Array(16), new Uint8Array(12)];
+ * const at = takeBlock(4096);
+ * const sealer = gcmMaker().sealer(key);
+ * sealer.begin(nonce);
+ * sealer.update(at, at, 32);
+ * sealer.finish(at + 32); // the tag goes there
+ * const opener = gcmMaker().opener(key);
+ * opener.begin(nonce);
+ * opener.update(at, at, 32);
+ * assert.equal(opener.finish(at + 32), true);
+ * sealer.free();
+ * opener.free();
+ * giveBlock(at);
+ * ```
+ */
 export function gcmMaker(): AeadMaker {
   return libcryptoAvailable() ? new LibcryptoGcm() : new NodeGcm();
 }

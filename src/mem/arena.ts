@@ -24,7 +24,19 @@ export const memory: WebAssembly.Memory = new WebAssembly.Memory({
   maximum: ARENA_BYTES / PAGE_BYTES,
 });
 
-/** The whole arena as one region: offsets everywhere on the frame path count from its start. */
+/**
+ * The whole arena as one region: offsets everywhere on the frame path count from its start.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { arena, giveBlock, takeBlock } from "@fairlead/fairlead";
+ *
+ * const at = takeBlock(4096);
+ * arena.view.setUint32(at, 7, true);
+ * assert.equal(arena.bytes[at], 7);
+ * giveBlock(at);
+ * ```
+ */
 export const arena: Region = regionOf(new Uint8Array(memory.buffer as ArrayBuffer));
 
 // A block of order k starts at index i (in smallest blocks): state[i] tells free or taken,
@@ -40,7 +52,16 @@ push(0, ORDERS - 1);
 
 /**
  * Takes a block of at least `bytes`; returns its offset, or -1 when the arena has none left.
- * The block is as large as {@linkcode blockBytes} says and is not cleared.
+ * The block is the next power of two, 4096 bytes at least, and is not cleared.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { giveBlock, takeBlock } from "@fairlead/fairlead";
+ *
+ * const at = takeBlock(5000);
+ * assert.ok(at >= 0); // 8192 bytes of the arena from there on
+ * giveBlock(at);
+ * ```
  */
 export function take(bytes: number): number {
   const wanted = orderOf(bytes);
@@ -59,10 +80,21 @@ export function take(bytes: number): number {
   return index << MIN_SHIFT;
 }
 
-/** Gives a block back; `offset` is what {@linkcode take} returned. */
+/**
+ * Gives a block back; `offset` is what {@linkcode take} returned.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { giveBlock, takeBlock } from "@fairlead/fairlead";
+ *
+ * const at = takeBlock(4096);
+ * giveBlock(at);
+ * assert.throws(() => giveBlock(at), /given twice/);
+ * ```
+ */
 export function give(offset: number): void {
   let index = offset >>> MIN_SHIFT;
-  assert(state[index] === TAKEN && offset === index << MIN_SHIFT, `block ${offset} given twice`);
+  assert(state[index] === TAKEN && offset === index << MIN_SHIFT, "a block is given back once");
   let at = order[index]!;
   takenBytes -= BLOCK_MIN_BYTES << at;
   state[index] = 0;
@@ -81,13 +113,25 @@ export function blockBytes(bytes: number): number {
   return BLOCK_MIN_BYTES << orderOf(bytes);
 }
 
-/** Bytes in taken blocks. */
+/**
+ * Bytes in taken blocks.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { arenaTaken, giveBlock, takeBlock } from "@fairlead/fairlead";
+ *
+ * const before = arenaTaken();
+ * const at = takeBlock(5000);
+ * assert.equal(arenaTaken() - before, 8192);
+ * giveBlock(at);
+ * ```
+ */
 export function arenaTaken(): number {
   return takenBytes;
 }
 
 function orderOf(bytes: number): number {
-  assert(bytes > 0 && bytes <= ARENA_BYTES, `arena block of ${bytes} bytes`);
+  assert(bytes > 0 && bytes <= ARENA_BYTES, "a block is within the arena");
   return Math.max(0, 32 - Math.clz32(bytes - 1) - MIN_SHIFT);
 }
 

@@ -5,7 +5,16 @@
  * @module
  */
 
-/** Codes of what can be wrong with bytes from a peer. Functions return them negated. */
+/**
+ * Codes of what can be wrong with bytes from a peer. Functions return them negated.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Fault, Hello, newRegion, readHello } from "@fairlead/fairlead";
+ *
+ * assert.equal(readHello(newRegion(8), 0, 0, new Hello()), -Fault.Field);
+ * ```
+ */
 export const Fault = {
   /** More bytes are needed: an answer, not an error. */
   Short: 1,
@@ -42,11 +51,30 @@ const NAMES: Record<number, string> = {
   [Fault.Closed]: "connection closed",
 };
 
-/** The last fault told to {@linkcode fail}: valid until the next one. */
+/**
+ * The last fault told to {@linkcode fail}: valid until the next one.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Hello, lastFault, newRegion, readHello } from "@fairlead/fairlead";
+ *
+ * readHello(newRegion(8), 0, 0, new Hello());
+ * assert.equal(lastFault.field, "HELLO length");
+ * assert.equal(lastFault.expected, "1 or more");
+ * ```
+ */
 export const lastFault = { code: 0, field: "", at: 0, value: 0, expected: "" };
 
 /**
  * Records a fault and returns its negated code.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { fail, Fault, lastFault } from "@fairlead/fairlead";
+ *
+ * assert.equal(fail(Fault.Auth, "token", -1, 3, "the one that was issued"), -Fault.Auth);
+ * assert.equal(lastFault.value, 3);
+ * ```
  *
  * @param code one of {@linkcode Fault}
  * @param field the field's name as the specification spells it, with its frame: `"HELLO entity_type"`
@@ -69,7 +97,21 @@ export function fail(
   return -code;
 }
 
-/** The last fault as a sentence; `start` is where the frame began, so that the offset counts from there. */
+/**
+ * The last fault as a sentence; `start` is where the frame began, so that the offset counts from there.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { describeFault, Hello, newRegion, readHello } from "@fairlead/fairlead";
+ *
+ * readHello(newRegion(8), 0, 0, new Hello());
+ * assert.equal(
+ *   describeFault(),
+ *   "Cannot accept HELLO length at offset 0 as it must be 1 or more: current value is 0 " +
+ *     "(field out of range)",
+ * );
+ * ```
+ */
 export function describeFault(start = 0): string {
   const { code, field, at, value, expected } = lastFault;
   const where = at < 0 ? "" : ` at offset ${at - start}`;
@@ -78,7 +120,16 @@ export function describeFault(start = 0): string {
   })`;
 }
 
-/** A fault code (negated or not) in words. */
+/**
+ * A fault code (negated or not) in words.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Fault, faultName } from "@fairlead/fairlead";
+ *
+ * assert.equal(faultName(-Fault.Checksum), "checksum mismatch");
+ * ```
+ */
 export function faultName(code: number): string {
   return NAMES[Math.abs(code)] ?? `fault ${Math.abs(code)}`;
 }

@@ -8,7 +8,22 @@
 import { assert } from "./assert.ts";
 import { GATHER_PIECES_MAX } from "./limits.ts";
 
-/** A bounded list of arena pieces with a position for partial sends. */
+/**
+ * Pieces of the arena that wait to be sent on one connection, bounded in number, with a position
+ * for partial sends.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Gather } from "@fairlead/fairlead";
+ *
+ * const gather = new Gather();
+ * gather.add(4096, 100);
+ * gather.add(4196, 50); // joined, as it lies right behind
+ * assert.equal(gather.count, 1);
+ * gather.sent(120);
+ * assert.equal(gather.bytes, 30);
+ * ```
+ */
 export class Gather {
   /** Offset and length of each piece. */
   readonly pieces: Int32Array = new Int32Array(GATHER_PIECES_MAX * 2);

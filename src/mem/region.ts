@@ -13,12 +13,35 @@ export interface Region {
   readonly view: DataView<ArrayBuffer>;
 }
 
-/** A region over `bytes`, without a copy. */
+/**
+ * A region over `bytes`, without a copy.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { regionOf } from "@fairlead/fairlead";
+ *
+ * const { bytes, view } = regionOf(Uint8Array.of(0x34, 0x12));
+ * assert.equal(view.getUint16(0, true), 0x1234);
+ * bytes[0] = 0;
+ * assert.equal(view.getUint16(0, true), 0x1200);
+ * ```
+ */
 export function regionOf(bytes: Uint8Array<ArrayBuffer>): Region {
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
 }
 
-/** A region of its own with `size` zero bytes. */
+/**
+ * A region of its own with `size` zero bytes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { newRegion } from "@fairlead/fairlead";
+ *
+ * const out = newRegion(8);
+ * out.view.setUint32(4, 1, true);
+ * assert.equal(out.bytes.toHex(), "0000000001000000");
+ * ```
+ */
 export function newRegion(size: number): Region {
   return regionOf(new Uint8Array(size));
 }

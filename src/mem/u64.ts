@@ -8,7 +8,19 @@
 import { fail, Fault } from "./fault.ts";
 import type { Region } from "./region.ts";
 
-/** A mutable 64-bit value as two signed halves. */
+/**
+ * A mutable 64-bit value as two signed halves.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { U64 } from "@fairlead/fairlead";
+ *
+ * const cookie = U64.of(0x1_0000_0002n);
+ * assert.equal(cookie.lo, 2);
+ * assert.equal(cookie.hi, 1);
+ * assert.equal(`${cookie}`, "0x100000002");
+ * ```
+ */
 export class U64 {
   /** Low half, signed. */
   lo = 0;
@@ -77,7 +89,18 @@ export class U64 {
 const HALF = 2 ** 32;
 const HIGH_MAX = 2 ** 21;
 
-/** Writes a safe integer as eight little-endian bytes; returns the offset after them. */
+/**
+ * Writes a safe integer as eight little-endian bytes; returns the offset after them.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { newRegion, writeCounter } from "@fairlead/fairlead";
+ *
+ * const out = newRegion(8);
+ * assert.equal(writeCounter(out, 0, 2 ** 32 + 1), 8);
+ * assert.equal(out.bytes.toHex(), "0100000001000000");
+ * ```
+ */
 export function writeCounter(out: Region, at: number, value: number): number {
   out.view.setUint32(at, value >>> 0, true);
   out.view.setUint32(at + 4, (value / HALF) >>> 0, true);
@@ -87,6 +110,17 @@ export function writeCounter(out: Region, at: number, value: number): number {
 /**
  * Reads eight little-endian bytes as a safe integer; a value of 2^53 or more is
  * `-Fault.Field`. The caller has checked the length.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Fault, newRegion, readCounter, writeCounter } from "@fairlead/fairlead";
+ *
+ * const from = newRegion(8);
+ * writeCounter(from, 0, 2 ** 40);
+ * assert.equal(readCounter(from, 0, "ACK seq"), 2 ** 40);
+ * from.bytes.fill(0xff);
+ * assert.equal(readCounter(from, 0, "ACK seq"), -Fault.Field);
+ * ```
  */
 export function readCounter(from: Region, at: number, field: string): number {
   const high = from.view.getUint32(at + 4, true);

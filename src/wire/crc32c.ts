@@ -28,6 +28,15 @@ const ZEROS = makeZeros();
  * CRC of bytes[at, end) in Ceph's convention: `crc` is the seed as it is (-1 for segments, 0 for
  * the preamble), nothing is xored at the end. The result is signed, so it stays a small integer.
  * The arena's bytes go through a WebAssembly kernel, others through a table.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { crc32cRaw } from "@fairlead/fairlead";
+ *
+ * const bytes = new TextEncoder().encode("foo bar baz");
+ * assert.equal(crc32cRaw(0, bytes, 0, 11) >>> 0, 4119623852);
+ * assert.equal(crc32cRaw(crc32cRaw(0, bytes, 0, 4), bytes, 4, 11) >>> 0, 4119623852);
+ * ```
  */
 export function crc32cRaw(crc: number, bytes: Uint8Array, at: number, end: number): number {
   if (bytes === arenaBytes) return kernel(crc, at, end);
@@ -37,7 +46,16 @@ export function crc32cRaw(crc: number, bytes: Uint8Array, at: number, end: numbe
   return crc | 0;
 }
 
-/** The finished CRC-32C as RFC 3720 has it, unsigned; `crc` is the result for the bytes before. */
+/**
+ * The finished CRC-32C as RFC 3720 has it, unsigned; `crc` is the result for the bytes before.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { crc32c } from "@fairlead/fairlead";
+ *
+ * assert.equal(crc32c(new TextEncoder().encode("123456789")), 0xe3069283);
+ * ```
+ */
 export function crc32c(bytes: Uint8Array, crc = 0): number {
   return ~crc32cRaw(~crc, bytes, 0, bytes.length) >>> 0;
 }
@@ -56,6 +74,15 @@ export function crc32cZeros(crc: number, count: number): number {
 /**
  * The CRC of two runs one after the other: `crcA` of the first from any seed, `crcB` of the
  * second, `lengthB` bytes, from seed 0 (or both as {@linkcode crc32c} gives them). Signed.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { crc32c, crc32cCombine } from "@fairlead/fairlead";
+ *
+ * const bytes = new TextEncoder().encode("123456789");
+ * const [a, b] = [bytes.subarray(0, 4), bytes.subarray(4)];
+ * assert.equal(crc32cCombine(crc32c(a), crc32c(b), b.length) >>> 0, crc32c(bytes));
+ * ```
  */
 export function combine(crcA: number, crcB: number, lengthB: number): number {
   return crc32cZeros(crcA, lengthB) ^ crcB;

@@ -350,3 +350,22 @@ Deno.test("readBox() reads /proc and /sys, and skips what is not there", async (
   );
   await Deno.remove(root, { recursive: true });
 });
+
+Deno.test("every datagram of a burst arrives, or is counted as dropped", async () => {
+  const { gateway, port } = await embedded("--no-readings");
+  await using _ = gateway;
+  const count = 3000; // the kernel's default buffer holds some 160 of them
+  const socket = dgram.createSocket("udp4");
+  const sent = Array.from(
+    { length: count },
+    (_, at) => new Promise((done) => socket.send(`burst ${at}`, port, "127.0.0.1", done)),
+  );
+  await Promise.all(sent);
+  socket.close();
+  gateway.kill("SIGINT");
+  assert.equal(await gateway.end(), 0);
+  const said = gateway.err.lines.join("\n");
+  const dropped = Number(/Not taken: (\d+) UDP lines were dropped/.exec(said)?.[1] ?? 0);
+  assert.equal(gateway.out.lines.length + dropped, count);
+  assert.equal(new Set(gateway.out.lines).size, gateway.out.lines.length);
+});

@@ -89,16 +89,14 @@ export class Node {
 
   /** The process dies and comes back: connections are cut, a new messenger knows nothing. */
   restart(): void {
-    this.net.drop(this.messenger);
-    dispose(this.messenger, this.net.now);
-    this.held = null;
+    this.stop();
     this.messenger = this.#make();
   }
 
   /** The process ends for good; memory is given back. */
   stop(): void {
     this.net.drop(this.messenger);
-    dispose(this.messenger, this.net.now);
+    dispose(this.messenger, this.held, this.net.now);
     this.held = null;
   }
 
@@ -122,11 +120,12 @@ export class Node {
 }
 
 /** Ends everything of a messenger at once. */
-function dispose(messenger: Messenger, nowMs: number): void {
+function dispose(messenger: Messenger, held: Batch | null, nowMs: number): void {
   for (const connection of [...messenger.connections.values()]) {
     connection.close("local", "stopped", nowMs);
   }
   for (const session of [...messenger.sessions.values()]) messenger.close(session, nowMs);
+  if (held !== null) messenger.done(held, nowMs);
   for (let batch = messenger.takeBatch(); batch !== null; batch = messenger.takeBatch()) {
     messenger.done(batch, nowMs);
   }
@@ -162,11 +161,19 @@ export interface FrameSeen {
 }
 
 /**
- * What happens to a frame: "pass"; "cut" loses it with its connection; "cutAfter" delivers it and
- * then cuts; "cutSender" and "cutReceiver" lose it, and only that end notices, while the other
- * end's connection goes silent; "hold" keeps it, and what follows it, until `net.release()`.
+ * What happens to a frame: "pass"; "cut" and "cutRead" lose it with its connection, noticed by the
+ * sender or by the receiver first; "cutAfter" delivers it and then cuts; "cutSender" and
+ * "cutReceiver" lose it, and only that end notices, while the other end's connection goes silent;
+ * "hold" keeps it, and what follows it, until `net.release()`.
  */
-export type Verdict = "pass" | "cut" | "cutAfter" | "cutSender" | "cutReceiver" | "hold";
+export type Verdict =
+  | "pass"
+  | "cut"
+  | "cutRead"
+  | "cutAfter"
+  | "cutSender"
+  | "cutReceiver"
+  | "hold";
 
 /** The network between nodes; time passes only when told. */
 export class Net {
@@ -380,6 +387,13 @@ export class Net {
         this.#break(pipe);
         return false;
       }
+      if (verdict === "cutRead") {
+        this.#deliverAll(pipe);
+        this.#mute(pipe);
+        pipe.to.handleEnd("cut", this.now);
+        pipe.from.handleEnd("cut", this.now);
+        return false;
+      }
       if (verdict === "cutSender" || verdict === "cutReceiver") {
         this.#deliverAll(pipe);
         this.#mute(pipe);
@@ -401,7 +415,7 @@ export class Net {
   /** Notes a frame of the message flow handshake in the seed's words. */
   #draw(node: Node, frame: Uint8Array<ArrayBuffer>, verdict: Verdict): void {
     const words = handshakeWords(frame, (cookie) => this.#letter(cookie));
-    const lost = verdict === "cut" || verdict === "cutSender" || verdict === "cutReceiver";
+    const lost = verdict.startsWith("cut") && verdict !== "cutAfter";
     if (words !== "") this.drawn.push(`${node.name} ${words}${lost ? " X" : ""}`);
   }
 

@@ -6,7 +6,7 @@
  */
 import { errnoText } from "../../io/errno.ts";
 import { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
-import { resolve } from "../address.ts";
+import { resolveAll } from "../address.ts";
 import { command, Exit, parseArgs, UsageError } from "../args.ts";
 import { cephAuth } from "../ceph_auth.ts";
 import {
@@ -261,7 +261,7 @@ async function resolveMons(settings: CephSettings): Promise<EntityAddr[]> {
   let failure: unknown = null;
   for (const mon of settings.mons) {
     try {
-      mons.push(await resolve(formatMonAddress(mon)));
+      mons.push(...await resolveAll(formatMonAddress(mon)));
     } catch (error) {
       failure = error;
     }

@@ -154,7 +154,6 @@ export async function run(words: string[]): Promise<number> {
   try {
     await Promise.race([stopped, ...(hub === null ? [] : [hub.failed])]);
     left = await drain(uplink, inputs, readings, log, nowMs() + flags.drain * 1000);
-    await status.update();
     clearInterval(tick);
   } finally {
     view?.stop();

@@ -86,8 +86,8 @@ export async function run(words: string[]): Promise<number> {
       addrs.count++;
     }
     const finished = receive(endpoint, receiver);
-    printError(`Listening on ${`${bound}`.replace(/\/0$/, "")}`);
     onStop(() => receiver.stop());
+    printError(`Listening on ${`${bound}`.replace(/\/0$/, "")}`);
     await finished;
     await farewell(endpoint, receiver.reached);
     return receiver.failures === 0 ? Exit.Ok : Exit.Failure;

@@ -7,7 +7,7 @@ import { AddrType, type EntityAddr, parseAddress } from "../../wire/msgr2/entity
 import type { Keyring } from "../../wire/cephx/keyring.ts";
 import { formatEntityName } from "../../wire/cephx/entity_name.ts";
 import { parseEntityName } from "../../wire/msgr2/hello.ts";
-import { resolve } from "../address.ts";
+import { resolveAll } from "../address.ts";
 import { command, Exit, parseArgs, UsageError } from "../args.ts";
 import type { ModeName } from "../auth.ts";
 import { formatMonAddress, parseMonHost } from "../ceph_conf.ts";
@@ -77,11 +77,16 @@ export async function run(words: string[]): Promise<number> {
   }
   const keyring = flags.keyring === undefined ? null : await readKeyring(flags.keyring);
   const name = nameOf(flags.name, keyring, flags.keyring);
-  const [target, mons] = await addresses(positionals[0]!, flags.mon);
+  const [targets, mons] = await addresses(positionals[0]!, flags.mon);
   const modes: ModeName[] = flags.mode === undefined ? ["secure", "crc"] : [flags.mode as ModeName];
   const timeoutMs = flags.timeout * 1000;
   const io = flags.io as IoRoad;
-  const report = await probe({ target, timeoutMs, name, keyring, modes, mons, io });
+  const options = { timeoutMs, name, keyring, modes, mons, io };
+  let report = await probe({ ...options, target: targets[0]! });
+  for (const target of targets.slice(1)) {
+    if (report.revision !== undefined) break;
+    report = await probe({ ...options, target }); // the name's next address
+  }
   if (flags.json) {
     printLine(printableJson(report));
   } else {
@@ -106,14 +111,15 @@ function nameOf(given: string | undefined, keyring: Keyring | null, path = ""): 
 async function addresses(
   text: string,
   mon: string | undefined,
-): Promise<[EntityAddr, EntityAddr[]]> {
+): Promise<[EntityAddr[], EntityAddr[]]> {
   if (parsed(text).type === AddrType.Legacy) {
     throw new UsageError(
       `Cannot probe ${text} as only msgr2 is spoken here: give a v2 address, as v2:10.0.0.1:3300`,
     );
   }
   const mons = mon === undefined ? [] : parseMonHost(mon).map(formatMonAddress);
-  return [await resolve(text), await Promise.all(mons.map(resolve))];
+  const resolved = await Promise.all(mons.map(resolveAll));
+  return [await resolveAll(text), resolved.flat()];
 }
 
 function parsed(text: string): { readonly type: number } {

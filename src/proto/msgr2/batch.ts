@@ -28,7 +28,29 @@ const MIDDLE_BYTES = 9;
 const DATA_AT = 10;
 const DATA_BYTES = 11;
 
-/** A bounded list of received messages; index them from 0 to `length`. */
+/**
+ * A bounded list of received messages; index them from 0 to `length`.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Batch, Endpoint, POLICIES, U64 } from "@fairlead/fairlead";
+ *
+ * const hub = new Endpoint();
+ * const box = new Endpoint();
+ * const session = await box.connect(await hub.listen("v2:127.0.0.1:0"), POLICIES.losslessClient);
+ * session.send({ type: 0xfa01, front: Uint8Array.of(1, 2), tid: U64.of(7) });
+ * const received = await new Promise((resolve) =>
+ *   hub.handle((batch: Batch) => {
+ *     assert.equal(batch.type(0), 0xfa01);
+ *     assert.equal(batch.tid(0), 7n);
+ *     resolve(batch.front(0).slice()); // the view ends with the batch, so a copy
+ *   })
+ * );
+ * assert.deepEqual(received, Uint8Array.of(1, 2));
+ * await box.close();
+ * await hub.close();
+ * ```
+ */
 export class Batch {
   /** Messages in it. */
   length = 0;

@@ -41,7 +41,16 @@ import type { Messenger } from "./messenger.ts";
 import { isAborted, isNumbered, type Outbox, recordMark, recordSeq } from "./outbox.ts";
 import type { Session } from "./session.ts";
 
-/** Phases of a connection, in order. */
+/**
+ * Phases of a connection, in the order in which it goes through them.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Phase } from "@fairlead/fairlead";
+ *
+ * assert.ok(Phase.Opening < Phase.Auth && Phase.Auth < Phase.Ready && Phase.Ready < Phase.Closed);
+ * ```
+ */
 export const Phase = {
   /** TCP is not connected yet. */
   Opening: 0,
@@ -109,7 +118,51 @@ export type CloseReason =
   | "stale"
   | "wait";
 
-/** One TCP connection. */
+/**
+ * One TCP connection as a machine: received bytes in, frames to send and messages out. It is made
+ * by {@linkcode Messenger}, which tells when to open and to close its socket.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   arena,
+ *   authNone,
+ *   Banner,
+ *   Connection,
+ *   EntityAddr,
+ *   EntityType,
+ *   FEATURES_REQUIRED,
+ *   FEATURES_SUPPORTED,
+ *   gcmMaker,
+ *   Messenger,
+ *   MESSENGER_DEFAULTS,
+ *   NodeCrypto,
+ *   Phase,
+ *   POLICIES,
+ *   U64,
+ *   writeBanner,
+ * } from "@fairlead/fairlead";
+ *
+ * const messenger = new Messenger({
+ *   ...MESSENGER_DEFAULTS,
+ *   entityType: EntityType.Mon,
+ *   gid: U64.of(0),
+ *   nonce: 1,
+ *   features: { supported: FEATURES_SUPPORTED, required: FEATURES_REQUIRED },
+ *   policyFor: () => POLICIES.statefulServer,
+ *   auth: authNone("mon.0"),
+ *   aead: gcmMaker(),
+ *   crypto: new NodeCrypto(),
+ * });
+ * const [peer, local] = ["v2:10.0.0.7:40000", "v2:10.0.0.1:3300"].map(EntityAddr.parse);
+ * const connection: Connection = messenger.accept(peer!, local!, 0)!;
+ * connection.handleConnected(0);
+ * // A socket receives into the arena from receiveAt to receiveEnd; here the peer says its banner.
+ * const end = writeBanner(arena, connection.receiveAt, new Banner());
+ * connection.handleReceived(end - connection.receiveAt, 5);
+ * assert.equal(connection.phase, Phase.Hello);
+ * ```
+ */
 export class Connection {
   /** Number in this process; the loop keeps its socket under it. */
   readonly id: number;
@@ -316,7 +369,6 @@ export class Connection {
     const session = this.session;
     if (session !== null && this.phase === Phase.Ready) {
       this.#dropSent(session);
-      if (session.outbox.queued > 0 || this.#keepaliveAckDue) this.messenger.markDirty(this);
     }
   }
 

@@ -5,7 +5,18 @@
  */
 import type { CloseReason } from "./connection.ts";
 
-/** Counts since the start of the process; they only grow. */
+/**
+ * Counts since the start of the process; they only grow.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Counters } from "@fairlead/fairlead";
+ *
+ * const counters = new Counters();
+ * counters.count("silent");
+ * assert.equal(counters.closed.get("silent"), 1);
+ * ```
+ */
 export class Counters {
   /** Ended connections by reason. */
   readonly closed: Map<string, number> = new Map();

@@ -28,7 +28,32 @@ import { nonceFault } from "./frame_writer.ts";
 /** GCM operations that one frame takes at most. */
 const OPERATIONS_MAX = 3;
 
-/** Reads the frames of one connection, in order. */
+/**
+ * Reads the frames of one connection, in order.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   arena,
+ *   FrameFormat,
+ *   FrameReader,
+ *   FrameWriter,
+ *   readAck,
+ *   Tag,
+ *   writeAck,
+ * } from "@fairlead/fairlead";
+ *
+ * const writer = new FrameWriter(FrameFormat.Crc21);
+ * assert.ok(writer.open());
+ * const at = writer.endControl(Tag.Ack, writeAck(arena, writer.beginControl(), 7));
+ * const reader = new FrameReader(FrameFormat.Crc21);
+ * assert.equal(reader.read(at, writer.tail - 1, 1024), 0); // a byte is missing
+ * assert.equal(reader.read(at, writer.tail, 1024), writer.tail);
+ * assert.equal(reader.preamble.tag, Tag.Ack);
+ * assert.equal(readAck(arena, reader.parts.at[0]!, writer.tail), 7);
+ * writer.close();
+ * ```
+ */
 export class FrameReader {
   /** Tag and segment lengths of the frame last returned by {@linkcode read}. */
   readonly preamble: Preamble = new Preamble();
@@ -42,7 +67,11 @@ export class FrameReader {
   /** True once the preamble of the frame at the front was read (and opened). */
   #begun = false;
 
-  /** @param format crc format of the handshake; its revision stays */
+  /**
+   * Expects the first preamble.
+   *
+   * @param format crc format of the handshake; its revision stays
+   */
   constructor(format: number) {
     this.#format = format;
   }

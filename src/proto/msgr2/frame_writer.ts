@@ -63,7 +63,28 @@ const OPERATIONS_MAX = 3;
 /** Pieces that one message takes at most: head with front, middle, data, epilogue. */
 const PIECES_PER_MESSAGE = 4;
 
-/** Writes the frames of one connection, in order, into its {@linkcode Gather}. */
+/**
+ * Writes the frames of one connection, in order, into its {@linkcode Gather}.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   ACK_SIZE,
+ *   arena,
+ *   frameBytes,
+ *   FrameFormat,
+ *   FrameWriter,
+ *   Tag,
+ *   writeAck,
+ * } from "@fairlead/fairlead";
+ *
+ * const writer = new FrameWriter(FrameFormat.Crc21);
+ * assert.ok(writer.open());
+ * writer.endControl(Tag.Ack, writeAck(arena, writer.beginControl(), 7));
+ * assert.equal(writer.gather.bytes, frameBytes(FrameFormat.Crc21, ACK_SIZE, 0, 0, 0));
+ * writer.close();
+ * ```
+ */
 export class FrameWriter {
   /** What waits to be sent. */
   readonly gather: Gather = new Gather();
@@ -78,7 +99,11 @@ export class FrameWriter {
   #from = 0;
   #left = 0;
 
-  /** @param format crc format of the handshake; its revision stays */
+  /**
+   * Has no memory before {@linkcode open}.
+   *
+   * @param format crc format of the handshake; its revision stays
+   */
   constructor(format: number) {
     this.#format = format;
   }

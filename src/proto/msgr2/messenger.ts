@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { assert } from "../../mem/assert.ts";
 import { fail, Fault } from "../../mem/fault.ts";
 import {
   CONNECTIONS_MAX,
@@ -93,7 +94,21 @@ export interface MessengerOptions {
   readonly stopBeforeIdent: boolean;
 }
 
-/** Defaults for everything that is not identity or authentication. */
+/**
+ * Defaults for everything that is not identity or authentication; times in milliseconds, Ceph's
+ * own where it has them.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Endpoint, MESSENGER_DEFAULTS } from "@fairlead/fairlead";
+ *
+ * const { keepaliveMs, deadMs } = MESSENGER_DEFAULTS;
+ * assert.ok(keepaliveMs < deadMs);
+ * const box = new Endpoint({ messenger: { keepaliveMs: 1_000, deadMs: 3_000 } });
+ * assert.equal(box.messenger.options.handshakeMs, MESSENGER_DEFAULTS.handshakeMs);
+ * await box.close();
+ * ```
+ */
 export const MESSENGER_DEFAULTS = {
   revision1: true,
   handshakeMs: 10_000, // ms_connection_ready_timeout
@@ -138,10 +153,55 @@ export interface MessengerEvent {
   readonly text: string;
 }
 
+/** Connections that have something to send: each is in the ring once, closed ones too for a while. */
+const DIRTY_MAX = 2 * CONNECTIONS_MAX;
+
 /** Events that wait for the application; older ones are dropped and counted. */
 const EVENTS_MAX = 1024;
 
-/** All sessions and connections of one entity. */
+/**
+ * All sessions and connections of one entity, without sockets and without a clock.
+ *
+ * The program tells it what happened (`accept`, and `handle…` of the connections), then takes what
+ * is to be done until nothing is left (`pollOpen`, `pollDirty`, `pollClosed`, `pollEvent`,
+ * `takeBatch`), then waits for its sockets until `pollDeadline`.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   authNone,
+ *   EntityAddr,
+ *   EntityType,
+ *   FEATURES_REQUIRED,
+ *   FEATURES_SUPPORTED,
+ *   gcmMaker,
+ *   Messenger,
+ *   MESSENGER_DEFAULTS,
+ *   NodeCrypto,
+ *   POLICIES,
+ *   U64,
+ * } from "@fairlead/fairlead";
+ *
+ * const messenger = new Messenger({
+ *   ...MESSENGER_DEFAULTS,
+ *   entityType: EntityType.Client,
+ *   gid: U64.of(-1),
+ *   nonce: 1,
+ *   features: { supported: FEATURES_SUPPORTED, required: FEATURES_REQUIRED },
+ *   policyFor: () => POLICIES.statefulServer,
+ *   auth: authNone("client.gw1"),
+ *   aead: gcmMaker(),
+ *   crypto: new NodeCrypto(),
+ * });
+ * messenger.connect(EntityAddr.parse("v2:10.0.0.1:3300"), POLICIES.losslessClient, 0);
+ * const connection = messenger.pollOpen(0)!; // now connect a socket to connection.peer
+ * assert.equal(`${connection.peer}`, "v2:10.0.0.1:3300/0");
+ * connection.handleConnected(20);
+ * assert.equal(messenger.pollDirty(), connection);
+ * assert.ok(connection.pollTransmit(20)); // now send what its writer's gather list names
+ * assert.equal(messenger.pollDeadline(), 10_000); // call handleDeadline() then
+ * ```
+ */
 export class Messenger {
   /** What it was made from. */
   readonly options: MessengerOptions;
@@ -166,7 +226,10 @@ export class Messenger {
   readonly #keys = new Map<Session, string>();
   readonly #seenAs = { addr: null as EntityAddr | null };
   readonly #dialing = new Set<Session>();
-  readonly #dirty: Connection[] = [];
+  // A ring: an array that is emptied and filled again would allocate in every turn.
+  readonly #dirty: (Connection | null)[] = new Array(DIRTY_MAX).fill(null);
+  #dirtyHead = 0;
+  #dirtyCount = 0;
   readonly #closed: Connection[] = [];
   readonly #stalled: Connection[] = [];
   readonly #events: MessengerEvent[] = [];
@@ -174,7 +237,11 @@ export class Messenger {
   #out: Batch | null = null;
   #spare: Batch | null = new Batch();
 
-  /** @param options see {@linkcode MessengerOptions}; spread {@linkcode MESSENGER_DEFAULTS} first */
+  /**
+   * Has no session and no connection yet.
+   *
+   * @param options see {@linkcode MessengerOptions}; spread {@linkcode MESSENGER_DEFAULTS} first
+   */
   constructor(options: MessengerOptions) {
     this.options = options;
     const supported = MSGR2_FEATURE_COMPRESSION |
@@ -325,10 +392,21 @@ export class Messenger {
     return this.#closed.shift() ?? null;
   }
 
-  /** The next connection that may have something to send; null when none. */
+  /** Connections that may have something to send. */
+  get dirtyCount(): number {
+    return this.#dirtyCount;
+  }
+
+  /**
+   * The next connection that may have something to send; null when none. One that is marked again
+   * meanwhile comes after all others: take `dirtyCount` of them in a turn.
+   */
   pollDirty(): Connection | null {
-    const connection = this.#dirty.pop();
-    if (connection === undefined) return null;
+    if (this.#dirtyCount === 0) return null;
+    const connection = this.#dirty[this.#dirtyHead]!;
+    this.#dirty[this.#dirtyHead] = null;
+    this.#dirtyHead = (this.#dirtyHead + 1) % DIRTY_MAX;
+    this.#dirtyCount--;
     connection.dirty = false;
     return connection;
   }
@@ -381,7 +459,9 @@ export class Messenger {
   markDirty(connection: Connection): void {
     if (connection.dirty) return;
     connection.dirty = true;
-    this.#dirty.push(connection);
+    assert(this.#dirtyCount < DIRTY_MAX, "a connection is in the ring once");
+    this.#dirty[(this.#dirtyHead + this.#dirtyCount) % DIRTY_MAX] = connection;
+    this.#dirtyCount++;
     this.onWork();
   }
 

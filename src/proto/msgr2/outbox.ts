@@ -49,7 +49,23 @@ const ABORTED = 4;
 const LEVELS = 256;
 const view = arena.view;
 
-/** Messages of one session, waiting or unacknowledged. A record is named by its arena offset. */
+/**
+ * Messages of one session, waiting or unacknowledged. A record is named by its arena offset.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { arena, Outbox, PRIORITY_DEFAULT, recordFrontAt } from "@fairlead/fairlead";
+ *
+ * const outbox = new Outbox(1024 * 1024);
+ * const record = outbox.reserve(5, 0, 0);
+ * arena.bytes.set(new TextEncoder().encode("hello"), recordFrontAt(record));
+ * outbox.commit(record, 0xfa00, PRIORITY_DEFAULT, 1, 1, 0, 0);
+ * outbox.moveToSent(outbox.peek(), 1); // it leaves as message 1
+ * assert.equal(outbox.acknowledge(1), 1);
+ * assert.equal(outbox.bytes, 0);
+ * outbox.close();
+ * ```
+ */
 export class Outbox {
   /** Messages that wait for their first sending, or for their replay. */
   queued = 0;
@@ -73,7 +89,11 @@ export class Outbox {
   readonly #tails = new Int32Array(LEVELS);
   readonly #levels = new Int32Array(LEVELS / 32);
 
-  /** @param bytesMax the most that all records of this session may take */
+  /**
+   * Is empty, and takes memory with the first message.
+   *
+   * @param bytesMax the most that all records of this session may take
+   */
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax;
   }
@@ -343,17 +363,55 @@ export class Outbox {
   }
 }
 
-/** Where the front segment of a record begins; the frame's head ends here. */
+/**
+ * Arena offset where the front segment of a record begins; the frame's head ends here.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { arena, Outbox, recordFrontAt } from "@fairlead/fairlead";
+ *
+ * const outbox = new Outbox(1024 * 1024);
+ * const record = outbox.reserve(5, 0, 0);
+ * const front = new TextEncoder().encode("hello");
+ * arena.bytes.set(front, recordFrontAt(record)); // no further copy is made on its way
+ * assert.equal(recordFrontAt(record) % 16, 0);
+ * outbox.close();
+ * ```
+ */
 export function recordFrontAt(record: number): number {
   return record + META_SIZE + HEAD_SIZE;
 }
 
-/** Where the middle segment begins. */
+/**
+ * Arena offset where the middle segment of a record begins.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Outbox, recordFrontAt, recordMiddleAt } from "@fairlead/fairlead";
+ *
+ * const outbox = new Outbox(1024 * 1024);
+ * const record = outbox.reserve(5, 20, 0);
+ * assert.equal(recordMiddleAt(record), recordFrontAt(record) + 16); // whole blocks of 16
+ * outbox.close();
+ * ```
+ */
 export function recordMiddleAt(record: number): number {
   return recordFrontAt(record) + padded(recordFrontBytes(record));
 }
 
-/** Where the data segment begins. */
+/**
+ * Arena offset where the data segment of a record begins.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Outbox, recordDataAt, recordMiddleAt } from "@fairlead/fairlead";
+ *
+ * const outbox = new Outbox(1024 * 1024);
+ * const record = outbox.reserve(5, 20, 4096);
+ * assert.equal(recordDataAt(record), recordMiddleAt(record) + 32); // whole blocks of 16
+ * outbox.close();
+ * ```
+ */
 export function recordDataAt(record: number): number {
   return recordMiddleAt(record) + padded(recordMiddleBytes(record));
 }

@@ -25,6 +25,16 @@ export interface Policy {
   readonly requeue: boolean;
 }
 
+/** Ceph's names of its policies. */
+export type PolicyName =
+  | "lossyClient"
+  | "statelessServer"
+  | "statelessRegisteredServer"
+  | "losslessClient"
+  | "statefulServer"
+  | "losslessPeer"
+  | "losslessPeerReuse";
+
 function policy(
   lossy: boolean,
   server: boolean,
@@ -35,8 +45,19 @@ function policy(
   return { lossy, server, standby, resetcheck, registered, requeue: false };
 }
 
-/** Ceph's policies by name. */
-export const POLICIES = {
+/**
+ * Ceph's policies by name: what a session does when its connection breaks.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { POLICIES } from "@fairlead/fairlead";
+ *
+ * const keeps = { ...POLICIES.losslessClient, requeue: true };
+ * assert.equal(keeps.lossy, false);
+ * assert.equal(POLICIES.lossyClient.lossy, true);
+ * ```
+ */
+export const POLICIES: Readonly<Record<PolicyName, Policy>> = {
   /** A client of a monitor or an OSD. */
   lossyClient: policy(true, false, false, false, true),
   /** A monitor towards clients. */
@@ -51,4 +72,4 @@ export const POLICIES = {
   losslessPeer: policy(false, false, true, false, true),
   /** Both sides may connect, and a restarted peer is noticed. */
   losslessPeerReuse: policy(false, false, true, true, true),
-} as const satisfies Record<string, Policy>;
+};

@@ -11,7 +11,15 @@ import { type EntityAddr, EntityAddrVec } from "../../wire/msgr2/entity_addr.ts"
 import { MESSAGE_HEADER_SIZE, PRIORITY_DEFAULT } from "../../wire/msgr2/message.ts";
 import type { Connection } from "./connection.ts";
 import type { Messenger } from "./messenger.ts";
-import { Outbox, recordDataAt, recordFrontAt, recordMiddleAt } from "./outbox.ts";
+import {
+  Outbox,
+  recordDataAt,
+  recordDataBytes,
+  recordFrontAt,
+  recordFrontBytes,
+  recordMiddleAt,
+  recordMiddleBytes,
+} from "./outbox.ts";
 import type { Policy } from "./policy.ts";
 
 /**
@@ -20,6 +28,17 @@ import type { Policy } from "./policy.ts";
  *     Connecting ──► Ready ──► (fault) ──► Connecting | Standby | Closed
  *         ▲  └─► Wait (lost a race) ──┘
  *     Standby ──(something to send, or the peer comes)──► Connecting | Ready
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Endpoint, POLICIES, SessionState } from "@fairlead/fairlead";
+ *
+ * const box = new Endpoint();
+ * const session = await box.connect("v2:127.0.0.1:1", POLICIES.losslessClient);
+ * assert.equal(session.state, SessionState.Connecting);
+ * await box.close();
+ * assert.equal(session.state, SessionState.Closed);
+ * ```
  */
 export const SessionState = {
   /** A connection is being made, or will be at `dialAtMs`. */
@@ -57,7 +76,23 @@ export interface OutMessage {
   readonly tid?: U64;
 }
 
-/** One session with one peer. */
+/**
+ * One session with one peer: it queues what is sent, keeps it until the peer has acknowledged it,
+ * and outlives its connections. msgr2 "Message flow handshake".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Endpoint, POLICIES, Session } from "@fairlead/fairlead";
+ *
+ * const box = new Endpoint();
+ * const session: Session = await box.connect("v2:127.0.0.1:1", POLICIES.losslessClient);
+ * const serial = session.send({ type: 0xfa00, front: new Uint8Array(100) });
+ * assert.equal(session.unacknowledged, 1); // it waits until somebody listens there
+ * assert.equal(session.revoke(serial), true);
+ * assert.equal(session.unacknowledged, 0);
+ * await box.close();
+ * ```
+ */
 export class Session {
   /** Number of this session in this process. */
   readonly id: number;
@@ -218,6 +253,8 @@ export class Session {
       tidLo,
       tidHi,
     );
+    this.bytesSent += recordFrontBytes(record) + recordMiddleBytes(record) +
+      recordDataBytes(record);
     this.#messenger.handleQueued(this);
     return serial;
   }

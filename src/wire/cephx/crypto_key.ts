@@ -8,7 +8,18 @@
 import { describeFault, Fault } from "../../mem/fault.ts";
 import { PayloadReader, PayloadWriter } from "./payload.ts";
 
-/** Types of keys (CEPH_CRYPTO_*). */
+/**
+ * Types of keys (CEPH_CRYPTO_*).
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { generateKey, KeyType, NodeCrypto } from "@fairlead/fairlead";
+ *
+ * const crypto = new NodeCrypto();
+ * assert.equal(generateKey(crypto, KeyType.Aes, 0).secret.length, 16);
+ * assert.equal(generateKey(crypto, KeyType.Aes256k, 0).secret.length, 32);
+ * ```
+ */
 export const KeyType = { Aes: 1, Aes256k: 2 } as const;
 
 const SECRET_BYTES: Record<number, number> = { [KeyType.Aes]: 16, [KeyType.Aes256k]: 32 };
@@ -30,7 +41,18 @@ export function secretBytes(type: number): number {
   return SECRET_BYTES[type] ?? 0;
 }
 
-/** A new key. `wallSeconds` is when, in seconds since 1970, and may have a fraction. */
+/**
+ * A new key. `wallSeconds` is when, in seconds since 1970, and may have a fraction.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { encodeKey, generateKey, KeyType, NodeCrypto } from "@fairlead/fairlead";
+ *
+ * const key = generateKey(new NodeCrypto(), KeyType.Aes, Date.now() / 1000);
+ * assert.equal(key.secret.length, 16);
+ * assert.match(encodeKey(key), /^AQ/);
+ * ```
+ */
 export function generateKey(
   crypto: { randomBytes(count: number): Uint8Array },
   type: number,
@@ -61,14 +83,35 @@ export function readKey(from: PayloadReader): CryptoKey {
   return { type, createdSeconds, createdNanoseconds, secret };
 }
 
-/** The base64 text of keyrings: `AQ…` is type 1, `Ag…` type 2. */
+/**
+ * The base64 text of keyrings: `AQ…` is type 1, `Ag…` type 2.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { decodeKey, encodeKey } from "@fairlead/fairlead";
+ *
+ * const text = "AQAAAAAAAAAAABAAAAECAwQFBgcICQoLDA0ODw==";
+ * assert.equal(encodeKey(decodeKey(text)), text);
+ * ```
+ */
 export function encodeKey(key: CryptoKey): string {
   const out = new PayloadWriter();
   writeKey(out, key);
   return out.done().toBase64();
 }
 
-/** A key from its base64 text. Throws when it is none: the text comes from an operator. */
+/**
+ * A key from its base64 text. Throws when it is none: the text comes from an operator.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { decodeKey, KeyType } from "@fairlead/fairlead";
+ *
+ * const key = decodeKey("AQAAAAAAAAAAABAAAAECAwQFBgcICQoLDA0ODw==");
+ * assert.equal(key.type, KeyType.Aes);
+ * assert.equal(key.secret.toHex(), "000102030405060708090a0b0c0d0e0f");
+ * ```
+ */
 export function decodeKey(text: string): CryptoKey {
   const bytes = bytesOfBase64(text.trim());
   if (bytes === null) throw new Error("Cannot read key as it must be base64: AQ… or Ag…");

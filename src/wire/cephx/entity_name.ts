@@ -23,7 +23,16 @@ export const AuthMode = { Authorizer: 1, Mon: 10 } as const;
 /** Ids are short words; what is longer is refused before it reaches a log. */
 const ID_CHARACTERS_MAX = 128;
 
-/** `client.admin`. */
+/**
+ * A name as text, `client.admin`; `parseEntityName` is the inverse.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { EntityType, formatEntityName } from "@fairlead/fairlead";
+ *
+ * assert.equal(formatEntityName({ type: EntityType.Client, id: "admin" }), "client.admin");
+ * ```
+ */
 export function formatEntityName(name: EntityName): string {
   return `${entityTypeName(name.type)}.${name.id}`;
 }

@@ -19,7 +19,20 @@ export interface KeyringEntry {
   readonly caps?: ReadonlyMap<string, string>;
 }
 
-/** Names and their keys. May change while a server uses it: what is removed gets in no more. */
+/**
+ * Names and their keys. May change while a server uses it: what is removed gets in no more.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { decodeKey, Keyring, KeyType, parseEntityName } from "@fairlead/fairlead";
+ *
+ * const keyring = new Keyring();
+ * const name = parseEntityName("client.gw1");
+ * keyring.set({ name, key: decodeKey("AQAAAAAAAAAAABAAAAECAwQFBgcICQoLDA0ODw==") });
+ * assert.equal(keyring.get(name)?.key.type, KeyType.Aes);
+ * assert.equal(keyring.delete(name), true);
+ * ```
+ */
 export class Keyring {
   readonly #entries = new Map<string, KeyringEntry>();
 
@@ -54,7 +67,17 @@ export class Keyring {
   }
 }
 
-/** The text of a keyring file, as ceph-authtool would write it. */
+/**
+ * The text of a keyring file, as ceph-authtool would write it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { formatKeyring, parseKeyring } from "@fairlead/fairlead";
+ *
+ * const text = "[client.gw1]\n\tkey = AQAAAAAAAAAAABAAAAECAwQFBgcICQoLDA0ODw==\n";
+ * assert.equal(formatKeyring(parseKeyring(text).entries()), text);
+ * ```
+ */
 export function formatKeyring(entries: Iterable<KeyringEntry>): string {
   let text = "";
   for (const { name, key, caps } of entries) {
@@ -68,6 +91,19 @@ export function formatKeyring(entries: Iterable<KeyringEntry>): string {
 /**
  * Reads the text of a keyring file. Throws with the line number when it is none. Words other than
  * `key` and `caps` are passed over: other releases of Ceph have more.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { parseEntityName, parseKeyring } from "@fairlead/fairlead";
+ *
+ * const keyring = parseKeyring(`
+ *   [client.gw1]
+ *     key = AQAAAAAAAAAAABAAAAECAwQFBgcICQoLDA0ODw==
+ *     caps mon = "allow r"
+ * `);
+ * assert.equal(keyring.get(parseEntityName("client.gw1"))?.caps?.get("mon"), "allow r");
+ * assert.throws(() => parseKeyring("key = AQ"), /line 1/);
+ * ```
  */
 export function parseKeyring(text: string): Keyring {
   const keyring = new Keyring();

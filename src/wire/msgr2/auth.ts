@@ -12,13 +12,41 @@ import type { Region } from "../../mem/region.ts";
 import { U64 } from "../../mem/u64.ts";
 import { listBytes, readList, writeList } from "./list.ts";
 
-/** CEPH_AUTH_*: how an entity proves who it is. */
+/**
+ * CEPH_AUTH_*: how an entity proves who it is.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthMethod, authMethodName } from "@fairlead/fairlead";
+ *
+ * assert.equal(authMethodName(AuthMethod.Cephx), "cephx");
+ * ```
+ */
 export const AuthMethod = { None: 1, Cephx: 2, Gss: 4 } as const;
 
-/** CEPH_CON_MODE_*: what protects the frames after authentication. */
+/**
+ * CEPH_CON_MODE_*: what protects the frames after authentication.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { ConMode, conModeName } from "@fairlead/fairlead";
+ *
+ * assert.equal(conModeName(ConMode.Secure), "secure");
+ * ```
+ */
 export const ConMode = { Crc: 1, Secure: 2 } as const;
 
-/** Bytes of an AUTH_SIGNATURE payload: HMAC-SHA-256, or zeros when there is no session key. */
+/**
+ * Bytes of an AUTH_SIGNATURE payload: HMAC-SHA-256, or zeros when there is no session key.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AUTH_SIGNATURE_SIZE, NodeCrypto } from "@fairlead/fairlead";
+ *
+ * const signature = new NodeCrypto().hmacSha256(new Uint8Array(16), new Uint8Array(0));
+ * assert.equal(signature.length, AUTH_SIGNATURE_SIZE);
+ * ```
+ */
 export const AUTH_SIGNATURE_SIZE = 32;
 
 const METHOD_NAMES: Record<number, string> = {
@@ -32,12 +60,32 @@ const MODE_NAMES: Record<number, string> = {
   [ConMode.Secure]: "secure",
 };
 
-/** `none`, `cephx`, `gss`; `method 9` when unknown. */
+/**
+ * `none`, `cephx`, `gss`; `method 9` when unknown.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthMethod, authMethodName } from "@fairlead/fairlead";
+ *
+ * assert.equal(authMethodName(AuthMethod.None), "none");
+ * assert.equal(authMethodName(9), "method 9");
+ * ```
+ */
 export function authMethodName(method: number): string {
   return METHOD_NAMES[method] ?? `method ${method}`;
 }
 
-/** `crc`, `secure`; `mode 9` when unknown. */
+/**
+ * `crc`, `secure`; `mode 9` when unknown.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { ConMode, conModeName } from "@fairlead/fairlead";
+ *
+ * assert.equal(conModeName(ConMode.Crc), "crc");
+ * assert.equal(conModeName(9), "mode 9");
+ * ```
+ */
 export function conModeName(mode: number): string {
   return MODE_NAMES[mode] ?? `mode ${mode}`;
 }
@@ -54,7 +102,22 @@ export interface AuthPayload {
 
 const NO_PAYLOAD = new Uint8Array(0);
 
-/** AUTH_REQUEST. */
+/**
+ * AUTH_REQUEST, from the client: a method, the connection modes it would take, and the payload of
+ * the method. msgr2 "Authentication".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthMethod, AuthRequest, authRequestBytes, ConMode } from "@fairlead/fairlead";
+ *
+ * const request = new AuthRequest();
+ * request.method = AuthMethod.Cephx;
+ * request.modeCount = 1;
+ * request.modes[0] = ConMode.Secure;
+ * request.payload = Uint8Array.of(1, 2, 3);
+ * assert.equal(authRequestBytes(request), 19);
+ * ```
+ */
 export class AuthRequest implements AuthPayload {
   /** One of {@linkcode AuthMethod}. */
   method = 0;
@@ -67,7 +130,22 @@ export class AuthRequest implements AuthPayload {
   payload: Uint8Array = NO_PAYLOAD;
 }
 
-/** AUTH_BAD_METHOD. */
+/**
+ * AUTH_BAD_METHOD, from the server: the method, or its proof, was refused; and what would be
+ * allowed. msgr2 "Authentication".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthBadMethod, authBadMethodBytes, AuthMethod } from "@fairlead/fairlead";
+ *
+ * const bad = new AuthBadMethod();
+ * bad.method = AuthMethod.None;
+ * bad.result = -95; // EOPNOTSUPP
+ * bad.methodCount = 1;
+ * bad.methods[0] = AuthMethod.Cephx;
+ * assert.equal(authBadMethodBytes(bad), 20);
+ * ```
+ */
 export class AuthBadMethod {
   /** The method that was refused. */
   method = 0;
@@ -83,14 +161,39 @@ export class AuthBadMethod {
   readonly modes: Int32Array = new Int32Array(AUTH_LIST_MAX);
 }
 
-/** AUTH_REPLY_MORE and AUTH_REQUEST_MORE. */
+/**
+ * AUTH_REPLY_MORE from the server and AUTH_REQUEST_MORE, the answer: a further round of the
+ * method. msgr2 "Authentication".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthMore, authMoreBytes } from "@fairlead/fairlead";
+ *
+ * const more = new AuthMore();
+ * more.payload = Uint8Array.of(1, 2, 3);
+ * assert.equal(authMoreBytes(more), 7);
+ * ```
+ */
 export class AuthMore implements AuthPayload {
   payloadAt = 0;
   payloadBytes = 0;
   payload: Uint8Array = NO_PAYLOAD;
 }
 
-/** AUTH_DONE. */
+/**
+ * AUTH_DONE, from the server: the client has proved its name, and this mode protects the frames
+ * from here on. msgr2 "Authentication".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthDone, authDoneBytes, ConMode } from "@fairlead/fairlead";
+ *
+ * const done = new AuthDone();
+ * done.globalId.setBigInt(4107n);
+ * done.mode = ConMode.Crc;
+ * assert.equal(authDoneBytes(done), 16);
+ * ```
+ */
 export class AuthDone implements AuthPayload {
   /** Given to the client by the monitor. */
   readonly globalId: U64 = new U64();
@@ -101,24 +204,105 @@ export class AuthDone implements AuthPayload {
   payload: Uint8Array = NO_PAYLOAD;
 }
 
-/** A copy of the payload that a read has located in `from`. */
+/**
+ * A copy of the payload that a read has located in `from`.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   AuthMore,
+ *   copyPayload,
+ *   newRegion,
+ *   readAuthMore,
+ *   writeAuthMore,
+ * } from "@fairlead/fairlead";
+ *
+ * const from = newRegion(16);
+ * const sent = new AuthMore();
+ * sent.payload = Uint8Array.of(1, 2, 3);
+ * const read = new AuthMore();
+ * readAuthMore(from, 0, writeAuthMore(from, 0, sent), read);
+ * assert.deepEqual(copyPayload(from, read), Uint8Array.of(1, 2, 3));
+ * ```
+ */
 export function copyPayload(from: Region, located: AuthPayload): Uint8Array<ArrayBuffer> {
   return from.bytes.slice(located.payloadAt, located.payloadAt + located.payloadBytes);
 }
 
-/** Bytes that {@linkcode writeAuthRequest} writes. */
+/**
+ * Bytes that {@linkcode writeAuthRequest} writes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthRequest, authRequestBytes } from "@fairlead/fairlead";
+ *
+ * const request = new AuthRequest();
+ * assert.equal(authRequestBytes(request), 12);
+ * request.modeCount = 2;
+ * assert.equal(authRequestBytes(request), 20);
+ * ```
+ */
 export function authRequestBytes(request: AuthRequest): number {
   return 4 + listBytes(request.modeCount) + 4 + request.payload.length;
 }
 
-/** Writes an AUTH_REQUEST payload; returns the offset after it. */
+/**
+ * Writes an AUTH_REQUEST payload; returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   AuthMethod,
+ *   AuthRequest,
+ *   authRequestBytes,
+ *   ConMode,
+ *   newRegion,
+ *   writeAuthRequest,
+ * } from "@fairlead/fairlead";
+ *
+ * const request = new AuthRequest();
+ * request.method = AuthMethod.Cephx;
+ * request.modeCount = 1;
+ * request.modes[0] = ConMode.Secure;
+ * request.payload = Uint8Array.of(1, 2, 3);
+ * const out = newRegion(authRequestBytes(request));
+ * assert.equal(writeAuthRequest(out, 0, request), out.bytes.length);
+ * ```
+ */
 export function writeAuthRequest(out: Region, at: number, request: AuthRequest): number {
   out.view.setUint32(at, request.method, true);
   const next = writeList(out, at + 4, request.modes, request.modeCount);
   return writePayload(out, next, request.payload);
 }
 
-/** Reads an AUTH_REQUEST payload; returns the offset after it, or a negated fault. */
+/**
+ * Reads an AUTH_REQUEST payload; returns the offset after it, or a negated fault.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   AuthMethod,
+ *   AuthRequest,
+ *   ConMode,
+ *   copyPayload,
+ *   newRegion,
+ *   readAuthRequest,
+ *   writeAuthRequest,
+ * } from "@fairlead/fairlead";
+ *
+ * const request = new AuthRequest();
+ * request.method = AuthMethod.Cephx;
+ * request.modeCount = 1;
+ * request.modes[0] = ConMode.Secure;
+ * request.payload = Uint8Array.of(1, 2, 3);
+ * const from = newRegion(64);
+ * const end = writeAuthRequest(from, 0, request);
+ * const read = new AuthRequest();
+ * assert.equal(readAuthRequest(from, 0, end, read), end);
+ * assert.equal(read.modes[0], ConMode.Secure);
+ * assert.deepEqual(copyPayload(from, read), Uint8Array.of(1, 2, 3));
+ * ```
+ */
 export function readAuthRequest(from: Region, at: number, end: number, into: AuthRequest): number {
   if (end - at < 4) return fail(Fault.Field, "AUTH_REQUEST length", at, end - at, "4 or more");
   const modes = readList(from, at + 4, end, "AUTH_REQUEST num_preferred_modes", into.modes);
@@ -129,12 +313,43 @@ export function readAuthRequest(from: Region, at: number, end: number, into: Aut
   return readPayload(from, next, end, "AUTH_REQUEST payload length", into);
 }
 
-/** Bytes that {@linkcode writeAuthBadMethod} writes. */
+/**
+ * Bytes that {@linkcode writeAuthBadMethod} writes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthBadMethod, authBadMethodBytes } from "@fairlead/fairlead";
+ *
+ * assert.equal(authBadMethodBytes(new AuthBadMethod()), 16);
+ * ```
+ */
 export function authBadMethodBytes(bad: AuthBadMethod): number {
   return 8 + listBytes(bad.methodCount) + listBytes(bad.modeCount);
 }
 
-/** Writes an AUTH_BAD_METHOD payload; returns the offset after it. */
+/**
+ * Writes an AUTH_BAD_METHOD payload; returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   AuthBadMethod,
+ *   authBadMethodBytes,
+ *   AuthMethod,
+ *   newRegion,
+ *   writeAuthBadMethod,
+ * } from "@fairlead/fairlead";
+ *
+ * const bad = new AuthBadMethod();
+ * bad.method = AuthMethod.None;
+ * bad.result = -95; // EOPNOTSUPP
+ * bad.methodCount = 1;
+ * bad.methods[0] = AuthMethod.Cephx;
+ * const out = newRegion(authBadMethodBytes(bad));
+ * assert.equal(writeAuthBadMethod(out, 0, bad), out.bytes.length);
+ * assert.equal(out.view.getInt32(4, true), -95);
+ * ```
+ */
 export function writeAuthBadMethod(out: Region, at: number, bad: AuthBadMethod): number {
   out.view.setUint32(at, bad.method, true);
   out.view.setInt32(at + 4, bad.result, true);
@@ -142,7 +357,31 @@ export function writeAuthBadMethod(out: Region, at: number, bad: AuthBadMethod):
   return writeList(out, next, bad.modes, bad.modeCount);
 }
 
-/** Reads an AUTH_BAD_METHOD payload; returns the offset after it, or a negated fault. */
+/**
+ * Reads an AUTH_BAD_METHOD payload; returns the offset after it, or a negated fault.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   AuthBadMethod,
+ *   AuthMethod,
+ *   newRegion,
+ *   readAuthBadMethod,
+ *   writeAuthBadMethod,
+ * } from "@fairlead/fairlead";
+ *
+ * const bad = new AuthBadMethod();
+ * bad.method = AuthMethod.None;
+ * bad.result = -95; // EOPNOTSUPP
+ * bad.methodCount = 1;
+ * bad.methods[0] = AuthMethod.Cephx;
+ * const from = newRegion(64);
+ * const end = writeAuthBadMethod(from, 0, bad);
+ * const read = new AuthBadMethod();
+ * assert.equal(readAuthBadMethod(from, 0, end, read), end);
+ * assert.deepEqual([...read.methods.subarray(0, read.methodCount)], [AuthMethod.Cephx]);
+ * ```
+ */
 export function readAuthBadMethod(
   from: Region,
   at: number,
@@ -162,34 +401,109 @@ export function readAuthBadMethod(
   return modesAt + listBytes(modes);
 }
 
-/** Bytes that {@linkcode writeAuthMore} writes. */
+/**
+ * Bytes that {@linkcode writeAuthMore} writes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthMore, authMoreBytes } from "@fairlead/fairlead";
+ *
+ * assert.equal(authMoreBytes(new AuthMore()), 4);
+ * ```
+ */
 export function authMoreBytes(more: AuthMore): number {
   return 4 + more.payload.length;
 }
 
-/** Writes an AUTH_REPLY_MORE or AUTH_REQUEST_MORE payload; returns the offset after it. */
+/**
+ * Writes an AUTH_REPLY_MORE or AUTH_REQUEST_MORE payload; returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthMore, authMoreBytes, newRegion, writeAuthMore } from "@fairlead/fairlead";
+ *
+ * const more = new AuthMore();
+ * more.payload = Uint8Array.of(1, 2, 3);
+ * const out = newRegion(authMoreBytes(more));
+ * assert.equal(writeAuthMore(out, 0, more), 7);
+ * assert.equal(out.bytes.toHex(), "03000000010203");
+ * ```
+ */
 export function writeAuthMore(out: Region, at: number, more: AuthMore): number {
   return writePayload(out, at, more.payload);
 }
 
-/** Reads an AUTH_REPLY_MORE or AUTH_REQUEST_MORE payload; the offset after it, or a negated fault. */
+/**
+ * Reads an AUTH_REPLY_MORE or AUTH_REQUEST_MORE payload; the offset after it, or a negated fault.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthMore, newRegion, readAuthMore, writeAuthMore } from "@fairlead/fairlead";
+ *
+ * const more = new AuthMore();
+ * more.payload = Uint8Array.of(1, 2, 3);
+ * const from = newRegion(16);
+ * const end = writeAuthMore(from, 0, more);
+ * const read = new AuthMore();
+ * assert.equal(readAuthMore(from, 0, end, read), end);
+ * assert.equal(read.payloadBytes, 3); // from read.payloadAt on: nothing was copied
+ * ```
+ */
 export function readAuthMore(from: Region, at: number, end: number, into: AuthMore): number {
   return readPayload(from, at, end, "AUTH_MORE len", into);
 }
 
-/** Bytes that {@linkcode writeAuthDone} writes. */
+/**
+ * Bytes that {@linkcode writeAuthDone} writes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthDone, authDoneBytes } from "@fairlead/fairlead";
+ *
+ * assert.equal(authDoneBytes(new AuthDone()), 16);
+ * ```
+ */
 export function authDoneBytes(done: AuthDone): number {
   return 16 + done.payload.length;
 }
 
-/** Writes an AUTH_DONE payload; returns the offset after it. */
+/**
+ * Writes an AUTH_DONE payload; returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthDone, authDoneBytes, ConMode, newRegion, writeAuthDone } from "@fairlead/fairlead";
+ *
+ * const done = new AuthDone();
+ * done.globalId.setBigInt(4107n);
+ * done.mode = ConMode.Crc;
+ * const out = newRegion(authDoneBytes(done));
+ * assert.equal(writeAuthDone(out, 0, done), 16);
+ * assert.equal(out.bytes.toHex(), "0b100000000000000100000000000000");
+ * ```
+ */
 export function writeAuthDone(out: Region, at: number, done: AuthDone): number {
   const next = done.globalId.write(out, at);
   out.view.setUint32(next, done.mode, true);
   return writePayload(out, next + 4, done.payload);
 }
 
-/** Reads an AUTH_DONE payload; returns the offset after it, or a negated fault. */
+/**
+ * Reads an AUTH_DONE payload; returns the offset after it, or a negated fault.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AuthDone, ConMode, newRegion, readAuthDone, writeAuthDone } from "@fairlead/fairlead";
+ *
+ * const done = new AuthDone();
+ * done.globalId.setBigInt(4107n);
+ * done.mode = ConMode.Crc;
+ * const from = newRegion(16);
+ * const read = new AuthDone();
+ * assert.equal(readAuthDone(from, 0, writeAuthDone(from, 0, done), read), 16);
+ * assert.equal(read.globalId.toBigInt(), 4107n);
+ * ```
+ */
 export function readAuthDone(from: Region, at: number, end: number, into: AuthDone): number {
   if (end - at < 12) return fail(Fault.Field, "AUTH_DONE length", at, end - at, "12 or more");
   into.globalId.read(from, at);

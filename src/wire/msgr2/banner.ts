@@ -9,7 +9,18 @@ import { BANNER_PAYLOAD_BYTES_MAX } from "../../mem/limits.ts";
 import type { Region } from "../../mem/region.ts";
 import { U64 } from "../../mem/u64.ts";
 
-/** What every msgr2 peer says first. */
+/**
+ * What every msgr2 peer says first.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Banner, BANNER_PREFIX, BANNER_SIZE, newRegion, writeBanner } from "@fairlead/fairlead";
+ *
+ * const out = newRegion(BANNER_SIZE);
+ * writeBanner(out, 0, new Banner());
+ * assert.equal(new TextDecoder().decode(out.bytes.subarray(0, 8)), BANNER_PREFIX);
+ * ```
+ */
 export const BANNER_PREFIX = "ceph v2\n";
 
 const LENGTH = BANNER_PREFIX.length;
@@ -18,21 +29,75 @@ const SUPPORTED = PAYLOAD;
 const REQUIRED = PAYLOAD + 8;
 const PAYLOAD_SIZE = 16;
 
-/** Bytes of a banner as it is written. */
+/**
+ * Bytes of a banner as it is written.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Banner, BANNER_SIZE, newRegion, writeBanner } from "@fairlead/fairlead";
+ *
+ * assert.equal(writeBanner(newRegion(BANNER_SIZE), 0, new Banner()), BANNER_SIZE);
+ * ```
+ */
 export const BANNER_SIZE: number = PAYLOAD + PAYLOAD_SIZE;
 
-/** Low half, CEPH_MSGR2_FEATURE_REVISION_1: frames of msgr2.1. */
+/**
+ * Low half, CEPH_MSGR2_FEATURE_REVISION_1: frames of msgr2.1.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Banner, MSGR2_FEATURE_REVISION_1 } from "@fairlead/fairlead";
+ *
+ * const banner = new Banner();
+ * banner.supported.set(MSGR2_FEATURE_REVISION_1, 0);
+ * assert.equal(`${banner.supported}`, "0x1");
+ * ```
+ */
 export const MSGR2_FEATURE_REVISION_1 = 1;
-/** Low half, CEPH_MSGR2_FEATURE_COMPRESSION: COMPRESSION_REQUEST and COMPRESSION_DONE follow. */
+/**
+ * Low half, CEPH_MSGR2_FEATURE_COMPRESSION: COMPRESSION_REQUEST and COMPRESSION_DONE follow.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Banner, MSGR2_FEATURE_COMPRESSION, MSGR2_FEATURE_REVISION_1 } from "@fairlead/fairlead";
+ *
+ * const banner = new Banner();
+ * banner.supported.set(MSGR2_FEATURE_REVISION_1 | MSGR2_FEATURE_COMPRESSION, 0);
+ * assert.equal(`${banner.supported}`, "0x3"); // what Ceph 17 and newer says
+ * ```
+ */
 export const MSGR2_FEATURE_COMPRESSION = 2;
-/** High half, bit 63, ours: the peer understands TAG_CLOSE, on which real Ceph would close. */
+/**
+ * High half, bit 63, ours: the peer understands TAG_CLOSE, on which real Ceph would close.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Banner, FAIRLEAD_CLOSE, MSGR2_FEATURE_REVISION_1 } from "@fairlead/fairlead";
+ *
+ * const banner = new Banner();
+ * banner.supported.set(MSGR2_FEATURE_REVISION_1, FAIRLEAD_CLOSE);
+ * assert.equal(`${banner.supported}`, "0x8000000000000001");
+ * ```
+ */
 export const FAIRLEAD_CLOSE: number = 0x80000000 | 0;
 
 /** The msgr1 banner is "ceph v027": up to here it is the same. */
 const MSGR1_PREFIX = "ceph v0";
 const SHOWN_BYTES = 9;
 
-/** Both features fields of a banner (CEPH_MSGR2_* bits, not CEPH_FEATURE_*). */
+/**
+ * A banner, the first bytes each way: two fields of CEPH_MSGR2_* bits, which are not the
+ * CEPH_FEATURE_* bits of the idents. msgr2 "Banner".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Banner, MSGR2_FEATURE_REVISION_1 } from "@fairlead/fairlead";
+ *
+ * const banner = new Banner();
+ * banner.supported.set(MSGR2_FEATURE_REVISION_1, 0);
+ * assert.ok(banner.required.isZero());
+ * ```
+ */
 export class Banner {
   /** peer_supported_features. */
   readonly supported: U64 = new U64();
@@ -40,7 +105,20 @@ export class Banner {
   readonly required: U64 = new U64();
 }
 
-/** Writes a banner; returns the offset after its {@linkcode BANNER_SIZE} bytes. */
+/**
+ * Writes a banner; returns the offset after its {@linkcode BANNER_SIZE} bytes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Banner, BANNER_SIZE, newRegion, writeBanner } from "@fairlead/fairlead";
+ *
+ * const banner = new Banner();
+ * banner.supported.set(1, 0);
+ * const out = newRegion(BANNER_SIZE);
+ * assert.equal(writeBanner(out, 0, banner), BANNER_SIZE);
+ * assert.equal(out.bytes.toHex(), "636570682076320a" + "1000" + "01" + "00".repeat(15));
+ * ```
+ */
 export function writeBanner(out: Region, at: number, banner: Banner): number {
   for (let index = 0; index < BANNER_PREFIX.length; index++) {
     out.bytes[at + index] = BANNER_PREFIX.charCodeAt(index);
@@ -54,6 +132,24 @@ export function writeBanner(out: Region, at: number, banner: Banner): number {
  * Reads a banner from a stream: `-Fault.Short` until it is all there, but a wrong prefix is told
  * at its first wrong byte, since a peer of another protocol may send nothing more. A longer
  * payload is skipped, as real Ceph does.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   Banner,
+ *   BANNER_SIZE,
+ *   Fault,
+ *   newRegion,
+ *   readBanner,
+ *   writeBanner,
+ * } from "@fairlead/fairlead";
+ *
+ * const from = newRegion(BANNER_SIZE);
+ * writeBanner(from, 0, new Banner());
+ * const banner = new Banner();
+ * assert.equal(readBanner(from, 0, 5, banner), -Fault.Short);
+ * assert.equal(readBanner(from, 0, BANNER_SIZE, banner), BANNER_SIZE);
+ * ```
  */
 export function readBanner(from: Region, at: number, end: number, into: Banner): number {
   const { bytes, view } = from;

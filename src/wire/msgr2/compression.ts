@@ -10,15 +10,56 @@ import { AUTH_LIST_MAX } from "../../mem/limits.ts";
 import type { Region } from "../../mem/region.ts";
 import { listBytes, readList, writeList } from "./list.ts";
 
-/** Compression methods by Ceph's numbers. */
+/**
+ * Compression methods by Ceph's numbers.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { CompressionMethod, compressionName } from "@fairlead/fairlead";
+ *
+ * assert.equal(compressionName(CompressionMethod.Zstd), "zstd");
+ * ```
+ */
 export const CompressionMethod = { None: 0, Snappy: 1, Zlib: 2, Zstd: 3, Lz4: 4 } as const;
 
 const NAMES: readonly string[] = ["none", "snappy", "zlib", "zstd", "lz4"];
 
-/** Bytes of a COMPRESSION_DONE payload. */
+/**
+ * Bytes of a COMPRESSION_DONE payload.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   COMPRESSION_DONE_SIZE,
+ *   CompressionDone,
+ *   newRegion,
+ *   writeCompressionDone,
+ * } from "@fairlead/fairlead";
+ *
+ * const out = newRegion(COMPRESSION_DONE_SIZE);
+ * assert.equal(writeCompressionDone(out, 0, new CompressionDone()), COMPRESSION_DONE_SIZE);
+ * ```
+ */
 export const COMPRESSION_DONE_SIZE = 5;
 
-/** COMPRESSION_REQUEST, from the client. */
+/**
+ * COMPRESSION_REQUEST, from the client.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   CompressionMethod,
+ *   CompressionRequest,
+ *   compressionRequestBytes,
+ * } from "@fairlead/fairlead";
+ *
+ * const request = new CompressionRequest();
+ * request.enabled = true;
+ * request.methodCount = 1;
+ * request.methods[0] = CompressionMethod.Zstd;
+ * assert.equal(compressionRequestBytes(request), 9);
+ * ```
+ */
 export class CompressionRequest {
   /** is_compress: true when the client wants compression. */
   enabled = false;
@@ -28,7 +69,18 @@ export class CompressionRequest {
   readonly methods: Int32Array = new Int32Array(AUTH_LIST_MAX);
 }
 
-/** COMPRESSION_DONE, from the server. */
+/**
+ * COMPRESSION_DONE, from the server.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { CompressionDone, CompressionMethod } from "@fairlead/fairlead";
+ *
+ * const done = new CompressionDone();
+ * assert.equal(done.enabled, false); // what Fairlead answers
+ * assert.equal(done.method, CompressionMethod.None);
+ * ```
+ */
 export class CompressionDone {
   /** is_compress: true when frames may be compressed from here on. */
   enabled = false;
@@ -36,17 +88,57 @@ export class CompressionDone {
   method = 0;
 }
 
-/** `snappy`, `zlib`, …; `method 9` when unknown. */
+/**
+ * `snappy`, `zlib`, …; `method 9` when unknown.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { CompressionMethod, compressionName } from "@fairlead/fairlead";
+ *
+ * assert.equal(compressionName(CompressionMethod.Snappy), "snappy");
+ * assert.equal(compressionName(9), "method 9");
+ * ```
+ */
 export function compressionName(method: number): string {
   return NAMES[method] ?? `method ${method}`;
 }
 
-/** Bytes that {@linkcode writeCompressionRequest} writes. */
+/**
+ * Bytes that {@linkcode writeCompressionRequest} writes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { CompressionRequest, compressionRequestBytes } from "@fairlead/fairlead";
+ *
+ * assert.equal(compressionRequestBytes(new CompressionRequest()), 5);
+ * ```
+ */
 export function compressionRequestBytes(request: CompressionRequest): number {
   return 1 + listBytes(request.methodCount);
 }
 
-/** Writes a COMPRESSION_REQUEST payload; returns the offset after it. */
+/**
+ * Writes a COMPRESSION_REQUEST payload; returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   CompressionMethod,
+ *   CompressionRequest,
+ *   compressionRequestBytes,
+ *   newRegion,
+ *   writeCompressionRequest,
+ * } from "@fairlead/fairlead";
+ *
+ * const request = new CompressionRequest();
+ * request.enabled = true;
+ * request.methodCount = 1;
+ * request.methods[0] = CompressionMethod.Zstd;
+ * const out = newRegion(compressionRequestBytes(request));
+ * assert.equal(writeCompressionRequest(out, 0, request), 9);
+ * assert.equal(out.bytes.toHex(), "010100000003000000");
+ * ```
+ */
 export function writeCompressionRequest(
   out: Region,
   at: number,
@@ -56,7 +148,31 @@ export function writeCompressionRequest(
   return writeList(out, at + 1, request.methods, request.methodCount);
 }
 
-/** Reads a COMPRESSION_REQUEST payload; returns the offset after it, or a negated fault. */
+/**
+ * Reads a COMPRESSION_REQUEST payload; returns the offset after it, or a negated fault.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   CompressionMethod,
+ *   compressionName,
+ *   CompressionRequest,
+ *   newRegion,
+ *   readCompressionRequest,
+ *   writeCompressionRequest,
+ * } from "@fairlead/fairlead";
+ *
+ * const request = new CompressionRequest();
+ * request.enabled = true;
+ * request.methodCount = 1;
+ * request.methods[0] = CompressionMethod.Zstd;
+ * const from = newRegion(16);
+ * const end = writeCompressionRequest(from, 0, request);
+ * const read = new CompressionRequest();
+ * assert.equal(readCompressionRequest(from, 0, end, read), end);
+ * assert.equal(compressionName(read.methods[0]!), "zstd");
+ * ```
+ */
 export function readCompressionRequest(
   from: Region,
   at: number,
@@ -73,14 +189,47 @@ export function readCompressionRequest(
   return at + 1 + listBytes(count);
 }
 
-/** Writes a COMPRESSION_DONE payload; returns the offset after it. */
+/**
+ * Writes a COMPRESSION_DONE payload; returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   COMPRESSION_DONE_SIZE,
+ *   CompressionDone,
+ *   newRegion,
+ *   writeCompressionDone,
+ * } from "@fairlead/fairlead";
+ *
+ * const out = newRegion(COMPRESSION_DONE_SIZE);
+ * assert.equal(writeCompressionDone(out, 0, new CompressionDone()), COMPRESSION_DONE_SIZE);
+ * assert.equal(out.bytes.toHex(), "0000000000");
+ * ```
+ */
 export function writeCompressionDone(out: Region, at: number, done: CompressionDone): number {
   out.view.setUint8(at, done.enabled ? 1 : 0);
   out.view.setUint32(at + 1, done.method, true);
   return at + COMPRESSION_DONE_SIZE;
 }
 
-/** Reads a COMPRESSION_DONE payload; returns the offset after it, or a negated fault. */
+/**
+ * Reads a COMPRESSION_DONE payload; returns the offset after it, or a negated fault.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   CompressionDone,
+ *   CompressionMethod,
+ *   readCompressionDone,
+ *   regionOf,
+ * } from "@fairlead/fairlead";
+ *
+ * const from = regionOf(Uint8Array.of(1, 4, 0, 0, 0));
+ * const done = new CompressionDone();
+ * assert.equal(readCompressionDone(from, 0, 5, done), 5);
+ * assert.equal(done.method, CompressionMethod.Lz4);
+ * ```
+ */
 export function readCompressionDone(
   from: Region,
   at: number,

@@ -49,7 +49,17 @@ const LEGACY_SIZE = 136;
 const VEC_COUNT = 1;
 const VEC_ADDRS = 5;
 
-/** What protocol an address is for (entity_addr_t TYPE_*). */
+/**
+ * What protocol an address is for (entity_addr_t TYPE_*).
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AddrType, EntityAddr } from "@fairlead/fairlead";
+ *
+ * assert.equal(EntityAddr.parse("v1:10.0.0.1:6789").type, AddrType.Legacy);
+ * assert.equal(EntityAddr.parse("10.0.0.1:3300").type, AddrType.Msgr2);
+ * ```
+ */
 export const AddrType = {
   /** A blank address. */
   None: 0,
@@ -75,7 +85,20 @@ export interface AddressText {
   readonly nonce: number;
 }
 
-/** A mutable entity_addr_t. */
+/**
+ * One address of an entity, entity_addr_t: protocol, host, port and nonce. Mutable, so that reading
+ * one allocates nothing.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { EntityAddr } from "@fairlead/fairlead";
+ *
+ * const address = EntityAddr.parse("v2:[::1]:3300/5");
+ * assert.equal(address.port, 3300);
+ * assert.equal(`${address}`, "v2:[::1]:3300/5");
+ * assert.ok(address.sameHost(EntityAddr.parse("v1:[::1]:6789")));
+ * ```
+ */
 export class EntityAddr {
   /** One of {@linkcode AddrType}. */
   type = 0;
@@ -194,7 +217,21 @@ export class EntityAddr {
   }
 }
 
-/** A mutable entity_addrvec_t: the addresses of one entity, at most ADDRS_MAX. */
+/**
+ * A mutable entity_addrvec_t: the addresses of one entity, at most ADDRS_MAX.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { EntityAddr, EntityAddrVec } from "@fairlead/fairlead";
+ *
+ * const mon = EntityAddrVec.of(
+ *   EntityAddr.parse("v2:10.0.0.1:3300"),
+ *   EntityAddr.parse("v1:10.0.0.1:6789"),
+ * );
+ * assert.equal(`${mon}`, "[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]");
+ * assert.equal(mon.v2()?.port, 3300);
+ * ```
+ */
 export class EntityAddrVec {
   /** How many of `addrs` are in use. */
   count = 0;
@@ -269,6 +306,16 @@ const PARTS = /^(?:(v1|v2|any):)?(?:\[([^\][]+)\]|([^:/\][]+)):([0-9]+)(?:\/([0-
 /**
  * Splits an address text up without resolving its host.
  *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { AddrType, parseAddress } from "@fairlead/fairlead";
+ *
+ * const { type, host, port } = parseAddress("hub.example:3300");
+ * assert.equal(type, AddrType.Msgr2);
+ * assert.equal(`${host} ${port}`, "hub.example 3300");
+ * assert.throws(() => parseAddress("hub.example"), /HOST:PORT/);
+ * ```
+ *
  * @throws Error with the form that was expected
  */
 export function parseAddress(text: string): AddressText {
@@ -291,6 +338,14 @@ export function parseAddress(text: string): AddressText {
 /**
  * Reads `[v2:10.0.0.1:3300,v1:10.0.0.1:6789]`, a list without brackets, or one address.
  *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { parseAddrVec } from "@fairlead/fairlead";
+ *
+ * const addrs = parseAddrVec("[v2:10.0.0.1:3300,v1:10.0.0.1:6789]");
+ * assert.equal(addrs.count, 2);
+ * ```
+ *
  * @throws Error when an address in it cannot be used
  */
 export function parseAddrVec(text: string): EntityAddrVec {
@@ -298,12 +353,34 @@ export function parseAddrVec(text: string): EntityAddrVec {
   return EntityAddrVec.of(...(list === null ? text : list[1]!).split(",").map(EntityAddr.parse));
 }
 
-/** Bytes that {@linkcode writeEntityAddr} writes. */
+/**
+ * Bytes that {@linkcode writeEntityAddr} writes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { EntityAddr, entityAddrBytes } from "@fairlead/fairlead";
+ *
+ * assert.equal(entityAddrBytes(EntityAddr.parse("v2:10.0.0.1:3300")), 35);
+ * assert.equal(entityAddrBytes(EntityAddr.parse("v2:[::1]:3300")), 47);
+ * ```
+ */
 export function entityAddrBytes(addr: EntityAddr): number {
   return SOCKADDR + sockaddrBytes(addr.family);
 }
 
-/** Writes an entity_addr_t; returns the offset after it. */
+/**
+ * Writes an entity_addr_t; returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { EntityAddr, entityAddrBytes, newRegion, writeEntityAddr } from "@fairlead/fairlead";
+ *
+ * const address = EntityAddr.parse("v2:10.0.0.1:3300");
+ * const out = newRegion(entityAddrBytes(address));
+ * assert.equal(writeEntityAddr(out, 0, address), 35);
+ * assert.equal(out.view.getUint16(21), 3300); // the port alone is big-endian
+ * ```
+ */
 export function writeEntityAddr(out: Region, at: number, addr: EntityAddr): number {
   const { view } = out;
   const size = sockaddrBytes(addr.family);
@@ -318,7 +395,20 @@ export function writeEntityAddr(out: Region, at: number, addr: EntityAddr): numb
   return at + SOCKADDR + size;
 }
 
-/** Reads an entity_addr_t; returns the offset after it, or a negated {@linkcode Fault}. */
+/**
+ * Reads an entity_addr_t; returns the offset after it, or a negated {@linkcode Fault}.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { EntityAddr, newRegion, readEntityAddr, writeEntityAddr } from "@fairlead/fairlead";
+ *
+ * const from = newRegion(64);
+ * const end = writeEntityAddr(from, 0, EntityAddr.parse("v2:10.0.0.1:3300"));
+ * const address = new EntityAddr();
+ * assert.equal(readEntityAddr(from, 0, end, address), end);
+ * assert.equal(`${address}`, "v2:10.0.0.1:3300/0");
+ * ```
+ */
 export function readEntityAddr(from: Region, at: number, end: number, into: EntityAddr): number {
   const { view } = from;
   if (end - at < 1) return fail(Fault.Field, "entity_addr length", at, end - at, "1 or more");
@@ -359,14 +449,40 @@ export function readEntityAddr(from: Region, at: number, end: number, into: Enti
   return next;
 }
 
-/** Bytes that {@linkcode writeEntityAddrVec} writes. */
+/**
+ * Bytes that {@linkcode writeEntityAddrVec} writes.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { entityAddrVecBytes, parseAddrVec } from "@fairlead/fairlead";
+ *
+ * assert.equal(entityAddrVecBytes(parseAddrVec("[v2:10.0.0.1:3300,v1:10.0.0.1:6789]")), 75);
+ * ```
+ */
 export function entityAddrVecBytes(vec: EntityAddrVec): number {
   let bytes = VEC_ADDRS;
   for (let index = 0; index < vec.count; index++) bytes += entityAddrBytes(vec.addrs[index]!);
   return bytes;
 }
 
-/** Writes an entity_addrvec_t; returns the offset after it. */
+/**
+ * Writes an entity_addrvec_t; returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   entityAddrVecBytes,
+ *   newRegion,
+ *   parseAddrVec,
+ *   writeEntityAddrVec,
+ * } from "@fairlead/fairlead";
+ *
+ * const addrs = parseAddrVec("v2:10.0.0.1:3300");
+ * const out = newRegion(entityAddrVecBytes(addrs));
+ * assert.equal(writeEntityAddrVec(out, 0, addrs), out.bytes.length);
+ * assert.equal(out.bytes[0], 2); // the marker of a list
+ * ```
+ */
 export function writeEntityAddrVec(out: Region, at: number, vec: EntityAddrVec): number {
   out.view.setUint8(at, MARKER_VEC);
   out.view.setUint32(at + VEC_COUNT, vec.count, true);
@@ -380,6 +496,24 @@ export function writeEntityAddrVec(out: Region, at: number, vec: EntityAddrVec):
 /**
  * Reads an entity_addrvec_t; returns the offset after it, or a negated {@linkcode Fault}, with
  * which `into` is empty.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   EntityAddrVec,
+ *   newRegion,
+ *   parseAddrVec,
+ *   readEntityAddrVec,
+ *   writeEntityAddrVec,
+ * } from "@fairlead/fairlead";
+ *
+ * const from = newRegion(128);
+ * const end = writeEntityAddrVec(from, 0, parseAddrVec("v2:10.0.0.1:3300"));
+ * const addrs = new EntityAddrVec();
+ * assert.equal(readEntityAddrVec(from, 0, end, addrs), end);
+ * assert.equal(`${addrs}`, "v2:10.0.0.1:3300/0");
+ * assert.ok(readEntityAddrVec(from, 0, end - 1, addrs) < 0);
+ * ```
  */
 export function readEntityAddrVec(
   from: Region,

@@ -38,13 +38,47 @@ const BITS: Readonly<Record<number, string>> = {
 /**
  * What we advertise: all that a 16.2.15 monitor or OSD requires is in it; 16.2.15 itself says
  * 0x3f01cfbdfffdffff, 20.2.4 says 0x3f07fffffffdffff.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   featureNames,
+ *   FEATURES_REQUIRED,
+ *   FEATURES_SUPPORTED,
+ *   missingFeatures,
+ *   U64,
+ * } from "@fairlead/fairlead";
+ *
+ * assert.equal(missingFeatures(FEATURES_REQUIRED, FEATURES_SUPPORTED, new U64()), false);
+ * assert.ok(featureNames(FEATURES_SUPPORTED).includes("MSGR_KEEPALIVE2"));
+ * ```
  */
 export const FEATURES_SUPPORTED: Readonly<U64> = U64.of(0x3f01cfbffffdffffn);
 
-/** What we insist on: MSG_ADDR2, without which a peer would not write entity_addrvec_t. */
+/**
+ * What we insist on: MSG_ADDR2, without which a peer would not write entity_addrvec_t.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { featureNames, FEATURES_REQUIRED } from "@fairlead/fairlead";
+ *
+ * assert.deepEqual(featureNames(FEATURES_REQUIRED), ["MSG_ADDR2"]);
+ * ```
+ */
 export const FEATURES_REQUIRED: Readonly<U64> = U64.of(1n << 59n);
 
-/** Puts the bits of `required` that are not in `supported` into `into`; true when there are any. */
+/**
+ * Puts the bits of `required` that are not in `supported` into `into`; true when there are any.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { missingFeatures, U64 } from "@fairlead/fairlead";
+ *
+ * const missing = new U64();
+ * assert.equal(missingFeatures(U64.of(0b111), U64.of(0b101), missing), true);
+ * assert.equal(missing.toBigInt(), 0b010n);
+ * ```
+ */
 export function missingFeatures(
   required: Readonly<U64>,
   supported: Readonly<U64>,
@@ -54,7 +88,16 @@ export function missingFeatures(
   return !into.isZero();
 }
 
-/** The names of the bits that are set, lowest first; `bit 7` where it has none here. */
+/**
+ * The names of the bits that are set, lowest first; `bit 7` where it has none here.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { featureNames, U64 } from "@fairlead/fairlead";
+ *
+ * assert.deepEqual(featureNames(U64.of((1n << 59n) | (1n << 7n))), ["bit 7", "MSG_ADDR2"]);
+ * ```
+ */
 export function featureNames(features: Readonly<U64>): string[] {
   const names: string[] = [];
   for (let bit = 0; bit < 64; bit++) {

@@ -18,7 +18,18 @@ import { crc32cRaw } from "../crc32c.ts";
 import { GCM_TAG_SIZE } from "./aead.ts";
 import { type Preamble, PREAMBLE_SIZE, segmentCount, writePreamble } from "./preamble.ts";
 
-/** Frame formats; bit 0 is the revision, bit 1 secure mode. */
+/**
+ * The four frame formats; bit 0 is the revision, bit 1 secure mode. msgr2 "Frame format".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { ACK_SIZE, frameBytes, FrameFormat } from "@fairlead/fairlead";
+ *
+ * const { Crc20, Crc21, Secure20, Secure21 } = FrameFormat;
+ * const sizes = [Crc20, Crc21, Secure20, Secure21].map((it) => frameBytes(it, ACK_SIZE, 0, 0, 0));
+ * assert.deepEqual(sizes, [57, 44, 80, 96]);
+ * ```
+ */
 export const FrameFormat = { Crc20: 0, Crc21: 1, Secure20: 2, Secure21: 3 } as const;
 
 /** True for both secure formats. */
@@ -55,7 +66,35 @@ export const INLINE_SIZE = 48;
 /** Preamble, inline buffer and tag: what a receiver of msgr2.1-secure needs first. */
 export const BLOCK1_SIZE: number = PREAMBLE_SIZE + INLINE_SIZE + GCM_TAG_SIZE;
 
-/** Where the segments of a received frame are, and whether its sender took it back. */
+/**
+ * Where the segments of a received frame are, and whether its sender took it back.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   checkCrcFrame,
+ *   finishControlCrc,
+ *   FrameFormat,
+ *   FrameParts,
+ *   newRegion,
+ *   Preamble,
+ *   PREAMBLE_SIZE,
+ *   readPreamble,
+ *   Tag,
+ *   writeAck,
+ * } from "@fairlead/fairlead";
+ *
+ * const frame = newRegion(64);
+ * const payloadEnd = writeAck(frame, PREAMBLE_SIZE, 7);
+ * const end = finishControlCrc(FrameFormat.Crc21, frame, 0, Tag.Ack, payloadEnd);
+ * const preamble = new Preamble();
+ * readPreamble(frame, 0, end, preamble, 1024);
+ * const parts = new FrameParts();
+ * checkCrcFrame(FrameFormat.Crc21, frame, 0, preamble, parts);
+ * assert.equal(parts.at[0], PREAMBLE_SIZE);
+ * assert.equal(parts.aborted, false);
+ * ```
+ */
 export class FrameParts {
   /** Offset of each segment. */
   readonly at: Int32Array = new Int32Array(SEGMENTS_MAX);
@@ -68,7 +107,17 @@ export function padded(length: number): number {
   return (length + 15) & ~15;
 }
 
-/** Bytes of a whole frame on the wire. */
+/**
+ * Bytes of a whole frame on the wire, from the lengths of its four segments.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { frameBytes, FrameFormat, MESSAGE_HEADER_SIZE } from "@fairlead/fairlead";
+ *
+ * assert.equal(frameBytes(FrameFormat.Crc21, MESSAGE_HEADER_SIZE, 256, 0, 0), 346);
+ * assert.equal(frameBytes(FrameFormat.Secure21, MESSAGE_HEADER_SIZE, 256, 0, 0), 384);
+ * ```
+ */
 export function frameBytes(
   format: number,
   length0: number,
@@ -99,6 +148,25 @@ export function frameBytes(
 /**
  * Completes a crc-mode frame of one segment whose payload stands at `at + PREAMBLE_SIZE` to
  * `payloadEnd`; returns the offset after the frame.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   ACK_SIZE,
+ *   finishControlCrc,
+ *   frameBytes,
+ *   FrameFormat,
+ *   newRegion,
+ *   PREAMBLE_SIZE,
+ *   Tag,
+ *   writeAck,
+ * } from "@fairlead/fairlead";
+ *
+ * const frame = newRegion(64);
+ * const payloadEnd = writeAck(frame, PREAMBLE_SIZE, 7);
+ * const end = finishControlCrc(FrameFormat.Crc21, frame, 0, Tag.Ack, payloadEnd);
+ * assert.equal(end, frameBytes(FrameFormat.Crc21, ACK_SIZE, 0, 0, 0));
+ * ```
  */
 export function finishControlCrc(
   format: number,
@@ -224,6 +292,33 @@ export function writeSecureEpilogue(
 /**
  * Checks a whole crc-mode frame at `at` whose preamble was read, and tells where its segments
  * are. Returns the offset after the frame, or a negated {@linkcode Fault}.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   checkCrcFrame,
+ *   Fault,
+ *   finishControlCrc,
+ *   FrameFormat,
+ *   FrameParts,
+ *   newRegion,
+ *   Preamble,
+ *   PREAMBLE_SIZE,
+ *   readPreamble,
+ *   Tag,
+ *   writeAck,
+ * } from "@fairlead/fairlead";
+ *
+ * const frame = newRegion(64);
+ * const payloadEnd = writeAck(frame, PREAMBLE_SIZE, 7);
+ * const end = finishControlCrc(FrameFormat.Crc21, frame, 0, Tag.Ack, payloadEnd);
+ * const preamble = new Preamble();
+ * readPreamble(frame, 0, end, preamble, 1024);
+ * assert.equal(checkCrcFrame(FrameFormat.Crc21, frame, 0, preamble, new FrameParts()), end);
+ * frame.bytes[PREAMBLE_SIZE]! ^= 1;
+ * const fault = checkCrcFrame(FrameFormat.Crc21, frame, 0, preamble, new FrameParts());
+ * assert.equal(fault, -Fault.Checksum);
+ * ```
  */
 export function checkCrcFrame(
   format: number,

@@ -21,18 +21,76 @@ const FLAGS = 36;
 const COMPAT_VERSION = 37;
 const RESERVED = 39;
 
-/** Bytes of a ceph_msg_header2. */
+/**
+ * Bytes of a ceph_msg_header2.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   MESSAGE_HEADER_SIZE,
+ *   newRegion,
+ *   PRIORITY_DEFAULT,
+ *   writeMessageHeader,
+ * } from "@fairlead/fairlead";
+ *
+ * const out = newRegion(MESSAGE_HEADER_SIZE);
+ * const end = writeMessageHeader(out, 0, 1, 0, 0, 0xfa00, PRIORITY_DEFAULT, 1, 1, 0, 0);
+ * assert.equal(end, MESSAGE_HEADER_SIZE);
+ * ```
+ */
 export const MESSAGE_HEADER_SIZE = 41;
 
 /** CEPH_MSG_FLAG_COMPLETE | CEPH_MSG_FLAG_NOCRC: what real Ceph puts on every msgr2 message. */
 export const MESSAGE_FLAGS = 3;
 
-/** CEPH_MSG_PRIO_DEFAULT. */
+/**
+ * CEPH_MSG_PRIO_DEFAULT: what a message has unless it says otherwise.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { PRIORITY_DEFAULT, PRIORITY_HIGH } from "@fairlead/fairlead";
+ *
+ * assert.ok(PRIORITY_DEFAULT < PRIORITY_HIGH); // the higher one leaves first
+ * ```
+ */
 export const PRIORITY_DEFAULT = 127;
-/** CEPH_MSG_PRIO_HIGH, as monitors use it. */
+/**
+ * CEPH_MSG_PRIO_HIGH, as monitors use it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Endpoint, POLICIES, PRIORITY_HIGH } from "@fairlead/fairlead";
+ *
+ * const box = new Endpoint();
+ * const session = await box.connect("v2:127.0.0.1:1", POLICIES.losslessClient);
+ * session.send({ type: 0xfa00 });
+ * assert.equal(session.send({ type: 0xfa01, priority: PRIORITY_HIGH }), 2); // overtakes the first
+ * await box.close();
+ * ```
+ */
 export const PRIORITY_HIGH = 196;
 
-/** A message header as read. */
+/**
+ * ceph_msg_header2 as read, the first segment of a message frame. msgr2 "Message exchange".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   MESSAGE_HEADER_SIZE,
+ *   MessageHeader,
+ *   newRegion,
+ *   PRIORITY_DEFAULT,
+ *   readMessageHeader,
+ *   writeMessageHeader,
+ * } from "@fairlead/fairlead";
+ *
+ * const from = newRegion(MESSAGE_HEADER_SIZE);
+ * writeMessageHeader(from, 0, 5, 0, 0, 0xfa00, PRIORITY_DEFAULT, 1, 1, 0, 3);
+ * const header = new MessageHeader();
+ * readMessageHeader(from, 0, MESSAGE_HEADER_SIZE, 0, header);
+ * assert.equal(header.ackSeq, 3); // the sender has taken over messages up to 3
+ * ```
+ */
 export class MessageHeader {
   /** Number in this session, from 1. */
   seq = 0;
@@ -56,7 +114,23 @@ export class MessageHeader {
   flags = 0;
 }
 
-/** Writes a header; `tid` as two halves. Returns the offset after it. */
+/**
+ * Writes a header; `tid` as two halves. Returns the offset after it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   MESSAGE_HEADER_SIZE,
+ *   newRegion,
+ *   PRIORITY_DEFAULT,
+ *   writeMessageHeader,
+ * } from "@fairlead/fairlead";
+ *
+ * const out = newRegion(MESSAGE_HEADER_SIZE);
+ * writeMessageHeader(out, 0, 5, 7, 0, 0xfa00, PRIORITY_DEFAULT, 1, 1, 0, 3);
+ * assert.equal(out.view.getUint16(16, true), 0xfa00);
+ * ```
+ */
 export function writeMessageHeader(
   out: Region,
   at: number,
@@ -86,7 +160,29 @@ export function writeMessageHeader(
   return at + MESSAGE_HEADER_SIZE;
 }
 
-/** Reads a header; `dataBytes` is the length of the data segment, which padding must not exceed. */
+/**
+ * Reads a header; returns the offset after it, or a negated {@linkcode Fault}. `dataBytes` is the
+ * length of the data segment, which padding must not exceed.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   MESSAGE_HEADER_SIZE,
+ *   MessageHeader,
+ *   newRegion,
+ *   PRIORITY_DEFAULT,
+ *   readMessageHeader,
+ *   writeMessageHeader,
+ * } from "@fairlead/fairlead";
+ *
+ * const from = newRegion(MESSAGE_HEADER_SIZE);
+ * writeMessageHeader(from, 0, 5, 7, 0, 0xfa00, PRIORITY_DEFAULT, 1, 1, 0, 3);
+ * const header = new MessageHeader();
+ * assert.equal(readMessageHeader(from, 0, MESSAGE_HEADER_SIZE, 0, header), MESSAGE_HEADER_SIZE);
+ * assert.equal(header.seq, 5);
+ * assert.equal(header.tid.toBigInt(), 7n);
+ * ```
+ */
 export function readMessageHeader(
   from: Region,
   at: number,
@@ -105,7 +201,13 @@ export function readMessageHeader(
   const padding = view.getUint32(at + DATA_PRE_PADDING, true);
   if (padding > dataBytes) {
     const where = at + DATA_PRE_PADDING;
-    return fail(Fault.Field, "MESSAGE data_pre_padding_len", where, padding, `${dataBytes} at most`);
+    return fail(
+      Fault.Field,
+      "MESSAGE data_pre_padding_len",
+      where,
+      padding,
+      `${dataBytes} at most`,
+    );
   }
   into.seq = seq;
   into.tid.read(from, at + TID);

@@ -18,7 +18,16 @@ const FLAGS = 26;
 const RESERVED = 27;
 const CRC = 28;
 
-/** Bytes of a preamble. */
+/**
+ * Bytes of a preamble.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { newRegion, PREAMBLE_SIZE, Tag, writePreamble } from "@fairlead/fairlead";
+ *
+ * assert.equal(writePreamble(newRegion(PREAMBLE_SIZE), 0, Tag.Ack, 8, 0, 0, 0), PREAMBLE_SIZE);
+ * ```
+ */
 export const PREAMBLE_SIZE = 32;
 
 /** Alignment announced for header, front and middle; advice only. */
@@ -26,7 +35,28 @@ const ALIGNMENT = 8;
 /** Alignment announced for the data segment of a message; advice only. */
 const DATA_ALIGNMENT = 4096;
 
-/** A preamble as read: tag and segment lengths. */
+/**
+ * A preamble as read, tag and segment lengths. msgr2 "Frame format".
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   MESSAGE_HEADER_SIZE,
+ *   newRegion,
+ *   Preamble,
+ *   PREAMBLE_SIZE,
+ *   readPreamble,
+ *   Tag,
+ *   writePreamble,
+ * } from "@fairlead/fairlead";
+ *
+ * const frame = newRegion(PREAMBLE_SIZE);
+ * writePreamble(frame, 0, Tag.Message, MESSAGE_HEADER_SIZE, 256, 0, 0);
+ * const preamble = new Preamble();
+ * readPreamble(frame, 0, PREAMBLE_SIZE, preamble, 1024);
+ * assert.deepEqual([...preamble.lengths], [MESSAGE_HEADER_SIZE, 256, 0, 0]);
+ * ```
+ */
 export class Preamble {
   /** One of `Tag`. */
   tag = 0;
@@ -36,7 +66,25 @@ export class Preamble {
   readonly lengths: Int32Array = new Int32Array(SEGMENTS_MAX);
 }
 
-/** Writes a preamble for the four segment lengths; trailing empty segments are left out. */
+/**
+ * Writes a preamble for the four segment lengths; trailing empty segments are left out.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   MESSAGE_HEADER_SIZE,
+ *   newRegion,
+ *   PREAMBLE_SIZE,
+ *   Tag,
+ *   writePreamble,
+ * } from "@fairlead/fairlead";
+ *
+ * const frame = newRegion(PREAMBLE_SIZE);
+ * writePreamble(frame, 0, Tag.Message, MESSAGE_HEADER_SIZE, 256, 0, 0);
+ * assert.equal(frame.bytes[0], Tag.Message);
+ * assert.equal(frame.bytes[1], 2); // segments
+ * ```
+ */
 export function writePreamble(
   out: Region,
   at: number,
@@ -63,6 +111,27 @@ export function writePreamble(
 /**
  * Reads a preamble; returns the offset after it, or a negated {@linkcode Fault}.
  * `bytesMax` is the largest sum of segment lengths that is accepted.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import {
+ *   Fault,
+ *   MESSAGE_HEADER_SIZE,
+ *   newRegion,
+ *   Preamble,
+ *   PREAMBLE_SIZE,
+ *   readPreamble,
+ *   Tag,
+ *   writePreamble,
+ * } from "@fairlead/fairlead";
+ *
+ * const frame = newRegion(PREAMBLE_SIZE);
+ * writePreamble(frame, 0, Tag.Message, MESSAGE_HEADER_SIZE, 256, 0, 0);
+ * const preamble = new Preamble();
+ * assert.equal(readPreamble(frame, 0, PREAMBLE_SIZE, preamble, 1024), PREAMBLE_SIZE);
+ * assert.equal(readPreamble(frame, 0, PREAMBLE_SIZE, preamble, 100), -Fault.Large);
+ * assert.equal(readPreamble(frame, 0, PREAMBLE_SIZE - 1, preamble, 1024), -Fault.Short);
+ * ```
  */
 export function readPreamble(
   from: Region,

@@ -6,7 +6,17 @@
  * @module
  */
 
-/** The first byte of a frame's preamble. Names are Ceph's. */
+/**
+ * The first byte of a frame's preamble. Names are Ceph's.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Tag } from "@fairlead/fairlead";
+ *
+ * assert.equal(Tag.Hello, 1);
+ * assert.equal(Tag.Message, 17);
+ * ```
+ */
 export const Tag = {
   /** TAG_HELLO. */
   Hello: 1,
@@ -85,7 +95,17 @@ const NAMES: Record<number, string> = {
   [Tag.Close]: "CLOSE",
 };
 
-/** The document's name of a tag without `TAG_`, Ceph's where it has none; `tag 99` when unknown. */
+/**
+ * The document's name of a tag without `TAG_`, Ceph's where it has none; `tag 99` when unknown.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Tag, tagName } from "@fairlead/fairlead";
+ *
+ * assert.equal(tagName(Tag.SessionReconnect), "RECONNECT");
+ * assert.equal(tagName(99), "tag 99");
+ * ```
+ */
 export function tagName(tag: number): string {
   return NAMES[tag] ?? `tag ${tag}`;
 }
