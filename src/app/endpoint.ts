@@ -23,6 +23,7 @@ import {
   type MessengerEvent,
   type MessengerOptions,
 } from "../proto/msgr2/messenger.ts";
+import type { Outbox } from "../proto/msgr2/outbox.ts";
 import { POLICIES, type Policy } from "../proto/msgr2/policy.ts";
 import { type Session, SessionState } from "../proto/msgr2/session.ts";
 import { hostText, resolve } from "./address.ts";
@@ -325,6 +326,10 @@ export class Endpoint implements AsyncIterable<Batch> {
 function settle(waiter: Waiter): boolean {
   const { session, what } = waiter;
   if (session.state === SessionState.Closed) {
+    if (what === "flushed" && session.dropped === 0) {
+      waiter.resolve();
+      return true;
+    }
     const text = session.lastFault || "it was closed here";
     waiter.reject(new Error(`Session with ${session.peerAddrs} is over: ${text}`));
     return true;
@@ -333,9 +338,14 @@ function settle(waiter: Waiter): boolean {
     ? session.state === SessionState.Ready
     : what === "flushed"
     ? session.unacknowledged === 0
-    : session.outbox.bytes <= session.outbox.bytesMax / 2;
+    : hasRoom(session.outbox);
   if (reached) waiter.resolve();
   return reached;
+}
+
+/** Half the share is free, and as much as the last refused message wanted. */
+function hasRoom({ bytes, bytesMax, wanted }: Outbox): boolean {
+  return bytes === 0 || (bytes <= bytesMax / 2 && bytes + wanted <= bytesMax);
 }
 
 function pickRoad(io: IoRoad): "libc" | "deno" {

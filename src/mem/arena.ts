@@ -89,7 +89,7 @@ export function take(bytes: number): number {
  *
  * const at = takeBlock(4096);
  * giveBlock(at);
- * assert.throws(() => giveBlock(at), /given twice/);
+ * assert.throws(() => giveBlock(at), /Invariant broken/);
  * ```
  */
 export function give(offset: number): void {

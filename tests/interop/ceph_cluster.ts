@@ -178,7 +178,10 @@ export class CephCluster implements AsyncDisposable {
     await this.#mon(i).stop();
   }
 
-  /** Starts a killed monitor at its old address; resolves when it is in a quorum. */
+  /**
+   * Starts a killed monitor at its old address; resolves when it is in a quorum, so that without a
+   * majority two calls have to be under way at once.
+   */
   async startMon(i: number): Promise<void> {
     const daemon = this.#daemon(`mon.m${i}`, ["ceph-mon", "-c", this.conf, "-i", `m${i}`, "-f"]);
     this.#mons[i] = daemon;
@@ -281,6 +284,8 @@ export class CephCluster implements AsyncDisposable {
       "[client]",
       "log_file =",
       "admin_socket =",
+      "[client.admin]",
+      `keyring = ${this.adminKeyring}`,
       "",
     ].join("\n");
   }

@@ -247,6 +247,19 @@ export class Net {
     if (settles) this.settle();
   }
 
+  /** Stalls one direction of a random connection until `release`. */
+  stall(): void {
+    if (this.pipes.length > 0) this.pipes[this.random(this.pipes.length)]!.held = true;
+  }
+
+  /** A random connection goes silent, and only one of its ends is told. */
+  breakHalf(): void {
+    if (this.pipes.length === 0) return;
+    const pipe = this.pipes[this.random(this.pipes.length)]!;
+    this.#mute(pipe);
+    pipe.from.handleEnd("cut", this.now);
+  }
+
   /** Lets held frames go on. */
   release(): void {
     for (const pipe of this.pipes) pipe.held = false;

@@ -874,6 +874,7 @@ export class Messenger {
   /** Takes a session off every list; its messages are left. */
   #strike(session: Session): void {
     session.state = SessionState.Closed;
+    session.dropped = session.unacknowledged;
     this.sessions.delete(session.id);
     this.#dialing.delete(session);
     const key = this.#keys.get(session);

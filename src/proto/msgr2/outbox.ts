@@ -73,6 +73,8 @@ export class Outbox {
   sent = 0;
   /** Bytes of all records. */
   bytes = 0;
+  /** What the last {@linkcode reserve} wanted that did not fit into the share; 0 after a success. */
+  wanted = 0;
   /** True when the last {@linkcode reserve} failed because the whole arena is full. */
   starved = false;
 
@@ -105,7 +107,8 @@ export class Outbox {
   reserve(frontBytes: number, middleBytes: number, dataBytes: number): number {
     const payload = padded(frontBytes) + padded(middleBytes) + padded(dataBytes);
     const bytes = META_SIZE + HEAD_SIZE + payload + TAIL_SIZE;
-    if (this.bytes + bytes > this.bytesMax && this.bytes > 0) return 0;
+    this.wanted = this.bytes + bytes > this.bytesMax && this.bytes > 0 ? bytes : 0;
+    if (this.wanted > 0) return 0;
     this.starved = this.#used + bytes > this.#size && !this.#takeBlock(bytes);
     if (this.starved) return 0;
     const record = this.#block + this.#used;

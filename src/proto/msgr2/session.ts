@@ -158,6 +158,8 @@ export class Session {
   bytesReceived = 0;
   /** Times that a connection was made again. */
   reconnects = 0;
+  /** Messages that were not acknowledged when the session ended. */
+  dropped = 0;
   /** Messages dropped because they had been received before. */
   duplicates = 0;
   /** Why the last connection ended. */
