@@ -90,22 +90,27 @@ export function placeOf(peer: Peer): Place {
   throw new Error(`Cannot find Ceph ${peer.release}: run deno task interop --install as root`);
 }
 
-/** Installs a release that is not here; tells `say` what it does. Throws when it cannot be had. */
-export async function installPeer(name: PeerName, say: (line: string) => void): Promise<Peer> {
-  const found = await findPeer(name);
-  if (found.place) return found;
-  if (Deno.uid() !== 0) throw new Error(`Cannot install Ceph ${found.release}: root is needed`);
-  const system = await readSystem();
-  if (found.suite === system.codename) {
-    say(`Installing Ceph ${found.release} from ${system.codename}`);
+/** How a missing release is obtained. */
+export interface InstallOptions {
+  /** Whether chroots may be made; without them only this machine's own release can be had. */
+  chroots: boolean;
+  /** Is told what takes long. */
+  say: (line: string) => void;
+}
+
+/** Installs a release that is not here; throws when it cannot be had. */
+export async function installPeer(name: PeerName, options: InstallOptions): Promise<void> {
+  const { release, suite, place } = await findPeer(name);
+  if (place) return;
+  if (Deno.uid() !== 0) throw new Error(`Cannot install Ceph ${release}: root is needed`);
+  const { codename, mirror } = await readSystem();
+  if (suite === codename) {
+    options.say(`Installing Ceph ${release} from ${codename}`);
     await installPackages([...HOST_PACKAGES, ...await missingTools()]);
-  } else {
-    say(`Unpacking Ceph ${found.release} from ${found.suite} into ${cacheDirectory()}`);
-    await makeChroot(found.suite, system.mirror);
+  } else if (options.chroots) {
+    options.say(`Unpacking Ceph ${release} from ${suite} into ${cacheDirectory()}`);
+    await makeChroot(suite, mirror);
   }
-  const installed = await findPeer(name);
-  placeOf(installed);
-  return installed;
 }
 
 /** The command line that runs another one in a place. */

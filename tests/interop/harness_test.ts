@@ -17,6 +17,7 @@ import {
   within,
 } from "./debian_peers.ts";
 import { canMakeNamespaces, NamespacePair } from "./netns.ts";
+import { readSummary } from "./run.ts";
 import { Daemon, freePort, listens, must, run } from "./processes.ts";
 
 const PEERS = await Promise.all(PEER_NAMES.map(findPeer));
@@ -28,7 +29,7 @@ for (const peer of PEERS) {
   Deno.test({
     name: `Ceph ${release} with auth none and crc answers status, also after a restart`,
     ignore,
-    async fn() {
+    async fn(): Promise<void> {
       await using cluster = await CephCluster.start({
         auth: "none",
         mode: "crc",
@@ -47,7 +48,7 @@ for (const peer of PEERS) {
   Deno.test({
     name: `Ceph ${release} with cephx and secure mode stores an object and gives it back`,
     ignore,
-    async fn() {
+    async fn(): Promise<void> {
       const place = placeOf(peer);
       await using cluster = await CephCluster.start({
         auth: "cephx",
@@ -79,7 +80,7 @@ for (const peer of PEERS) {
     Deno.test({
       name: `Ceph ${release}'s load client measures its load server`,
       ignore,
-      async fn() {
+      async fn(): Promise<void> {
         const place = placeOf(peer);
         await using server = await perfServer(place);
         const result = await perfClient(place, {
@@ -103,7 +104,7 @@ assert.ok(pacific);
 Deno.test({
   name: "two monitors and two object stores are peers of each other, over IPv6 too",
   ignore: ignoreWithout(pacific),
-  async fn() {
+  async fn(): Promise<void> {
     await using cluster = await CephCluster.start({
       mons: 2,
       osds: 2,
@@ -124,7 +125,7 @@ Deno.test({
 Deno.test({
   name: "a setting of a running daemon can be changed, and its answer read",
   ignore: ignoreWithout(pacific),
-  async fn() {
+  async fn(): Promise<void> {
     await using cluster = await CephCluster.start({ place: placeOf(pacific) });
     const name = "ms_inject_socket_failures";
     await cluster.set("mon.m0", name, "4000");
@@ -136,24 +137,34 @@ Deno.test({
 Deno.test({
   name: "a cluster that cannot start says why and leaves nothing behind",
   ignore: ignoreWithout(pacific),
-  async fn() {
-    const before = ownScratch();
-    await assert.rejects(
-      CephCluster.start({ place: placeOf(pacific), host: "192.0.2.77" }),
-      /Cannot wait until mon.m0 is in a quorum: ended with status/,
-    );
-    await assert.rejects(
-      CephCluster.start({ place: placeOf(pacific), auth: "none", mode: "secure" }),
-      /Cannot start Ceph with auth none/,
-    );
-    assert.deepEqual(ownScratch(), before);
+  async fn(): Promise<void> {
+    const scratch = await Deno.makeTempDir({ prefix: "failing_" });
+    const place = placeOf(pacific);
+    const before = Deno.env.get("TMPDIR");
+    Deno.env.set("TMPDIR", scratch);
+    try {
+      const extra = "ms_bind_retry_count = 0";
+      await assert.rejects(
+        CephCluster.start({ place, host: "192.0.2.77", extra }),
+        /Cannot wait until mon.m0 is in a quorum: ended with status/,
+      );
+      await assert.rejects(
+        CephCluster.start({ place, auth: "none", mode: "secure" }),
+        /Cannot start Ceph with auth none/,
+      );
+      assert.deepEqual([...Deno.readDirSync(scratch)], []);
+    } finally {
+      if (before === undefined) Deno.env.delete("TMPDIR");
+      else Deno.env.set("TMPDIR", before);
+      await Deno.remove(scratch, { recursive: true });
+    }
   },
 });
 
 Deno.test({
   name: "connections of a cluster in a namespace are cut by port, and only there",
   ignore: ignoreWithout(pacific) || !await canMakeNamespaces(),
-  async fn() {
+  async fn(): Promise<void> {
     await using pair = await NamespacePair.create();
     await using cluster = await CephCluster.start({
       place: { ...placeOf(pacific), netns: pair.near },
@@ -182,7 +193,7 @@ Deno.test({
 Deno.test({
   name: "a pulled cable loses packets, and put back lets the connection go on",
   ignore: !await canMakeNamespaces(),
-  async fn() {
+  async fn(): Promise<void> {
     await using pair = await NamespacePair.create();
     const directory = await Deno.makeTempDir({ prefix: "cable_" });
     const port = freePort();
@@ -211,7 +222,7 @@ Deno.test({
 Deno.test("a daemon ends with a signal, and its listening port is seen", async () => {
   const directory = await Deno.makeTempDir({ prefix: "daemon_" });
   const port = freePort();
-  const listen = `Deno.listen({ hostname: "127.0.0.1", port: ${port} }); console.log("up");`;
+  const listen = `await Deno.listen({ hostname: "127.0.0.1", port: ${port} }).accept();`;
   const argv = [Deno.execPath(), "eval", listen];
   await using daemon = Daemon.start(argv, `${directory}/out`, { NO_COLOR: "1" });
   await daemon.until("it listens", () => listens(daemon.pid, port), 10_000);
@@ -271,8 +282,9 @@ for (const { form, text } of SOURCES) {
   });
 }
 
-function ownScratch(): string[] {
-  const directory = Deno.env.get("TMPDIR") || "/tmp";
-  return [...Deno.readDirSync(directory)].map(({ name }) => name)
-    .filter((name) => name.startsWith("ceph_")).sort();
-}
+Deno.test("readSummary() takes the counts of the last summary of deno test", () => {
+  const output =
+    "ok | 9 passed | 0 failed\nFAILED | 5 passed (2 steps) | 1 failed | 3 ignored (1s)\n";
+  assert.deepEqual(readSummary(output), { passed: 5, failed: 1, skipped: 3 });
+  assert.equal(readSummary("error: Module not found\n"), null);
+});

@@ -24,7 +24,7 @@ function assertInOrder(answers: Answers, count: number): void {
 Deno.test({
   name: "a real mon keeps a lossless session with us, and answers RECONNECT after a cut",
   ignore,
-  async fn() {
+  async fn(): Promise<void> {
     await using cluster = await CephCluster.start({ auth: "none" });
     const endpoint = monEndpoint();
     await endpoint.listen("v2:127.0.0.1:0");
@@ -52,7 +52,7 @@ for (const step of [-1, 1]) {
     name:
       `ms_inject_socket_failures, ${winner}: thousands of messages, none lost, doubled or out of order`,
     ignore,
-    async fn() {
+    async fn(): Promise<void> {
       const extra = "ms_inject_socket_failures = 60\nms_inject_internal_delays = 0.0005\n";
       await using cluster = await CephCluster.start({ auth: "none", extra });
       const endpoint = monEndpoint();
@@ -75,7 +75,7 @@ for (const step of [-1, 1]) {
 Deno.test({
   name: "a mon that is killed and comes back has forgotten the session: reset, and a new one",
   ignore,
-  async fn() {
+  async fn(): Promise<void> {
     await using cluster = await CephCluster.start({ auth: "none" });
     const endpoint = monEndpoint();
     await endpoint.listen("v2:127.0.0.1:0");
@@ -98,7 +98,7 @@ Deno.test({
 Deno.test({
   name: "ss -K cuts the sockets under a session with a mon: none lost, doubled or out of order",
   ignore: ignore || noNamespaces,
-  async fn() {
+  async fn(): Promise<void> {
     await using pair = await NamespacePair.create();
     await using cluster = await CephCluster.start({ auth: "none", place: { netns: pair.near } });
     const program = new URL("./mon_peer.ts", import.meta.url).pathname;

@@ -61,7 +61,7 @@ for (const name of ["reef", "tentacle"] as const) {
     Deno.test({
       name: `${name}: ceph_perf_msgr_client against our server, ${bytes} bytes`,
       ignore,
-      async fn() {
+      async fn(): Promise<void> {
         const server = new PerfAnswerer(POLICIES.statelessServer);
         const address = `${await server.endpoint.listen("v2:127.0.0.1:0")}`.replace(/\/0$/, "");
         const ops = bytes > 65536 ? 300 : 5000;
@@ -77,7 +77,7 @@ for (const name of ["reef", "tentacle"] as const) {
     Deno.test({
       name: `${name}: fairlead bench --client against ceph_perf_msgr_server, ${bytes} bytes`,
       ignore,
-      async fn() {
+      async fn(): Promise<void> {
         await using server = await perfServer(placeOf(peer));
         const count = bytes > 65536 ? 300 : 5000;
         const argv = ["bench", "--client", server.address, "--size", `${bytes}`];
@@ -98,7 +98,7 @@ for (const name of ["reef", "tentacle"] as const) {
     name: `${name}: ceph_perf_msgr_client stays lossless when SERVER_IDENT has flags 0 and a ` +
       "cookie, through ms_inject_socket_failures",
     ignore,
-    async fn() {
+    async fn(): Promise<void> {
       const server = new PerfAnswerer(POLICIES.statefulServer);
       const address = `${await server.endpoint.listen("v2:127.0.0.1:0")}`.replace(/\/0$/, "");
       let resumes = 0;

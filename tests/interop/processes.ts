@@ -98,7 +98,7 @@ export class Daemon implements AsyncDisposable {
 
   /** What it has printed so far. */
   output(): string {
-    return Deno.readTextFileSync(this.#outputPath);
+    return readIfThere(this.#outputPath);
   }
 
   /** Sends a signal and waits for the end. */
@@ -137,9 +137,7 @@ const POLL_MS = 10;
 export function listens(pid: number, port: number): boolean {
   const hex = port.toString(16).toUpperCase().padStart(4, "0");
   const listening = new RegExp(`^\\s*\\d+: [0-9A-F]+:${hex} [0-9A-F]+:0000 0A `, "m");
-  return ["tcp", "tcp6"].some((table) =>
-    listening.test(Deno.readTextFileSync(`/proc/${pid}/net/${table}`))
-  );
+  return ["tcp", "tcp6"].some((table) => listening.test(readIfThere(`/proc/${pid}/net/${table}`)));
 }
 
 /**
@@ -157,6 +155,16 @@ export function freePort(): number {
     }
   }
   throw new Error("Cannot find a free port: 100 of 10000 to 29999 are taken");
+}
+
+/** A file's text; nothing when it is not there yet, or no more. */
+function readIfThere(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  }
 }
 
 async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {

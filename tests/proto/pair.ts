@@ -190,6 +190,8 @@ export class Net {
   reachable = true;
   /** True when a new connection between these two is to be refused. */
   refuses: (from: Node, to: Node) => boolean = () => false;
+  /** Changes bytes on the wire; what it gives back arrives. */
+  noise: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
   /** The largest piece handed over at once. */
   pieceBytes = Infinity;
   #seed: number;
@@ -220,6 +222,11 @@ export class Net {
   settle(turns = 10_000): void {
     for (let turn = 0; turn < turns; turn++) if (!this.#turn()) return;
     throw new Error("the net does not come to rest");
+  }
+
+  /** Runs a few turns only, so that connections are caught half way. */
+  run(turns: number): void {
+    for (let turn = 0; turn < turns; turn++) this.#turn();
   }
 
   /** Lets time pass, deadline by deadline. */
@@ -472,10 +479,11 @@ export class Net {
     const room = to.stalled ? 0 : to.makeRoom();
     const count = Math.min(head.length, room, this.pieceBytes);
     if (count <= 0) return false;
-    arena.bytes.set(head.subarray(0, count), to.receiveAt);
+    const arriving = this.noise(head.subarray(0, count));
+    arena.bytes.set(arriving, to.receiveAt);
     if (count === head.length) queue.shift();
     else queue[0] = head.subarray(count);
-    to.handleReceived(count, this.now);
+    if (arriving.length > 0) to.handleReceived(arriving.length, this.now);
     return true;
   }
 

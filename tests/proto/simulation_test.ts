@@ -17,7 +17,7 @@ import { Keyring } from "../../src/wire/cephx/keyring.ts";
 import { EntityType } from "../../src/wire/msgr2/hello.ts";
 import { Net, type Node } from "./pair.ts";
 
-const SEEDS = 400;
+const SEEDS = 300;
 const STEPS = 120;
 const PRIORITIES = [63, 127, 127, 196];
 const ENCODER = new TextEncoder();
@@ -146,7 +146,7 @@ class Simulation {
         node.done();
         break;
       case 7:
-        net.pieceBytes = net.random(2) === 0 ? 1 + net.random(3000) : Infinity;
+        net.pieceBytes = net.random(2) === 0 ? 64 + net.random(3000) : Infinity;
         break;
       case 8:
         if (this.restarts && net.random(4) === 0) this.#restart(node);

@@ -127,7 +127,10 @@ export async function run(words: string[]): Promise<number> {
     io: settings.io,
     messenger: { outboxBytesMax: flags.queue * MIB },
   });
-  const uplink = await Uplink.open(endpoint, await resolve(target), clientPolicy("lossless"));
+  const uplink = await Uplink.open(endpoint, await resolve(target), {
+    ...clientPolicy("lossless"),
+    reopen: true,
+  });
   endpoint.onEvent((event) => {
     log.noteEvent(event, `hub ${target}`);
     uplink.handleEvent(event);

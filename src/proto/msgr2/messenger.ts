@@ -719,6 +719,16 @@ export class Messenger {
     session.connection = null;
     connection.session = null;
     connection.close("peer", "Peer said CLOSE", nowMs);
+    if (session.policy.reopen && session.target !== null) {
+      session.lastFault = connection.closeText;
+      session.outbox.requeue();
+      session.serverCookie.set(0, 0);
+      session.connectSeq = 0;
+      this.newCookie(session.clientCookie);
+      this.resetSession(session, nowMs);
+      this.#retryLater(session, nowMs);
+      return;
+    }
     this.#forget(session);
     this.#event("reset", session, connection, "Peer said CLOSE");
   }

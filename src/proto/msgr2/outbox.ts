@@ -250,26 +250,15 @@ export class Outbox {
 
   /**
    * Takes a message back. Returns its record while it is among the sent ones (the writer must
-   * then abort its frame), 0 when it only waited and is gone, -1 when it is not here.
+   * then abort its frame), 0 when it only waited and is gone, -1 when it is not here, or waits
+   * for its replay: the peer may have it already, so it is too late.
    */
   revoke(serial: number): number {
     for (let at = this.#sentHead; at !== 0; at = view.getInt32(at + NEXT, true)) {
       if (view.getInt32(at + SERIAL, true) === serial) return at;
     }
-    let before = 0;
-    for (let at = this.#replayHead; at !== 0; at = view.getInt32(at + NEXT, true)) {
-      if (view.getInt32(at + SERIAL, true) === serial) {
-        const next = view.getInt32(at + NEXT, true);
-        if (before === 0) this.#replayHead = next;
-        else view.setInt32(before + NEXT, next, true);
-        this.queued--;
-        this.#free(at);
-        return 0;
-      }
-      before = at;
-    }
     for (let level = 0; level < LEVELS; level++) {
-      before = 0;
+      let before = 0;
       for (let at = this.#heads[level]!; at !== 0; at = view.getInt32(at + NEXT, true)) {
         if (view.getInt32(at + SERIAL, true) === serial) {
           this.#unlinkQueued(level, before, at);

@@ -23,6 +23,12 @@ export interface Policy {
    * session gets them once more rather than never.
    */
   readonly requeue: boolean;
+  /**
+   * What TAG_CLOSE from the peer does: it ends the session (false, "equivalent to a hangup or
+   * reset"), or is taken for a full reset after which we connect again (true): what a gateway
+   * wants, whose hub may be closed and come back.
+   */
+  readonly reopen: boolean;
 }
 
 /** Ceph's names of its policies. */
@@ -42,7 +48,7 @@ function policy(
   resetcheck: boolean,
   registered: boolean,
 ): Policy {
-  return { lossy, server, standby, resetcheck, registered, requeue: false };
+  return { lossy, server, standby, resetcheck, registered, requeue: false, reopen: false };
 }
 
 /**

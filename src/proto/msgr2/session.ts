@@ -263,7 +263,7 @@ export class Session {
 
   /**
    * Takes a message back: dropped when it waits, aborted on the wire when it is half sent. False
-   * when it is too late.
+   * when it is too late: also when its connection broke, as the peer may have it already.
    */
   revoke(serial: number): boolean {
     const record = this.outbox.revoke(serial);
