@@ -1,3 +1,4 @@
+/** Method none at both ends: payloads as Ceph sends them, names and global_ids. */
 import assert from "node:assert/strict";
 import { U64 } from "../../src/mem/u64.ts";
 import { AuthNoneClient, AuthNoneServer, NoneTarget } from "../../src/proto/msgr2/auth_none.ts";

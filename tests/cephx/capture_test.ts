@@ -1,3 +1,4 @@
+/** cephx against recorded exchanges with real Ceph: the same bytes from the same random numbers. */
 import assert from "node:assert/strict";
 import { U64 } from "../../src/mem/u64.ts";
 import { CephxClient } from "../../src/proto/cephx/client.ts";

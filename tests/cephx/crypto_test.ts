@@ -1,3 +1,4 @@
+/** HMAC and AES-CBC of io/crypto.ts against RFC 4231 and NIST SP 800-38A. */
 import assert from "node:assert/strict";
 import { crypto } from "./pair.ts";
 

@@ -1,3 +1,4 @@
+/** cephx, a client and a server back to back: who gets in, who does not, tickets and their renewal. */
 import assert from "node:assert/strict";
 import { U64 } from "../../src/mem/u64.ts";
 import { KeyType } from "../../src/wire/cephx/crypto_key.ts";

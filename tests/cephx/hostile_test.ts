@@ -1,3 +1,4 @@
+/** cephx under flipped bits and cut payloads: nothing authenticates, nothing throws. */
 import assert from "node:assert/strict";
 import { KeyType } from "../../src/wire/cephx/crypto_key.ts";
 import { ConMode } from "../../src/wire/msgr2/auth.ts";

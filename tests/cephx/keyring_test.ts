@@ -1,3 +1,4 @@
+/** Keyrings in ceph-authtool's format, and the keys in them. */
 import assert from "node:assert/strict";
 import { decodeKey, encodeKey, generateKey, KeyType } from "../../src/wire/cephx/crypto_key.ts";
 import { formatEntityName } from "../../src/wire/cephx/entity_name.ts";

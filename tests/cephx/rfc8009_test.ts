@@ -1,3 +1,4 @@
+/** Encryption of key type 2 against RFC 8009 appendix A. */
 import assert from "node:assert/strict";
 import { decryptRfc8009, encryptRfc8009 } from "../../src/proto/cephx/rfc8009.ts";
 import { crypto } from "./pair.ts";

@@ -85,7 +85,7 @@ export class CephCluster implements AsyncDisposable {
     }
   }
 
-  /** Starts a cluster; resolves when its monitors have a quorum and its object stores are up. */
+  /** Starts a cluster; resolves when its monitors serve clients and its object stores are up. */
   static async start(options: ClusterOptions = {}): Promise<CephCluster> {
     if (options.auth === "none" && (options.mode ?? "crc") !== "crc") {
       throw new Error(`Cannot start Ceph with auth none as that needs crc: mode ${options.mode}`);
@@ -179,13 +179,13 @@ export class CephCluster implements AsyncDisposable {
   }
 
   /**
-   * Starts a killed monitor at its old address; resolves when it is in a quorum, so that without a
-   * majority two calls have to be under way at once.
+   * Starts a killed monitor at its old address; resolves when it serves clients, which needs a
+   * quorum: where this start alone does not make one, have several under way at once.
    */
   async startMon(i: number): Promise<void> {
     const daemon = this.#daemon(`mon.m${i}`, ["ceph-mon", "-c", this.conf, "-i", `m${i}`, "-f"]);
     this.#mons[i] = daemon;
-    await this.#untilMonInQuorum(daemon, i);
+    await this.#untilMonServes(daemon, i);
   }
 
   /** Kills a monitor and starts it again. */
@@ -280,6 +280,9 @@ export class CephCluster implements AsyncDisposable {
       // Both are waits that only make sense with disks; without them a start takes 4 s less.
       "paxos_propose_interval = 0.05",
       "paxos_min_wait = 0.01",
+      // Likewise: several monitors let clients in after their next tick or election.
+      "mon_tick_interval = 1",
+      "mon_election_timeout = 1",
       extra,
       "[client]",
       "log_file =",
@@ -312,12 +315,18 @@ export class CephCluster implements AsyncDisposable {
     }));
   }
 
-  async #untilMonInQuorum(mon: Daemon, i: number): Promise<void> {
+  /** Resolves when a monitor lets clients in: being in a quorum it still refuses for some ms. */
+  async #untilMonServes(mon: Daemon, i: number): Promise<void> {
     const inQuorum = async (): Promise<boolean> => {
       const status = await this.#askWhenUp(`mon.m${i}`, { prefix: "mon_status" });
       return status.state === "leader" || status.state === "peon";
     };
     await mon.until(`mon.m${i} is in a quorum`, inQuorum, MON_DEADLINE_MS);
+    const serves = async (): Promise<boolean> => {
+      const args = ["-m", `[${this.monAddrs[i]}]`, "lspools"];
+      return (await this.run(["rados", ...args], { deadlineMs: 2_000 })).code === 0;
+    };
+    await mon.until(`mon.m${i} serves clients`, serves, MON_DEADLINE_MS);
   }
 
   async #makeOsd(i: number): Promise<void> {

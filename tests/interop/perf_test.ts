@@ -123,3 +123,41 @@ for (const name of ["reef", "tentacle"] as const) {
     },
   });
 }
+
+const reef = await findPeer("reef");
+
+Deno.test({
+  name: "4 KiB, 32 in flight, crc: more requests a second than Ceph's own pair, in one run",
+  ignore: ignoreWithout(reef),
+  async fn(): Promise<void> {
+    await using server = await perfServer(placeOf(reef));
+    const ops = 30_000;
+    const ceph: number[] = [];
+    const ours: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      const { address } = server;
+      const load = { address, inFlight: 32, ops, bytes: 4096 };
+      ceph.push((await perfClient(placeOf(reef), load)).opsPerSecond);
+      ours.push(await ownPair(ops));
+    }
+    const [theirs, own] = [median(ceph), median(ours)].map(Math.round);
+    const line = `ceph_perf_msgr pair ${theirs}/s, fairlead bench pair ${own}/s\n`;
+    await Deno.stderr.write(new TextEncoder().encode(line));
+    assert.ok(own! > theirs!, line);
+  },
+});
+
+/** Requests a second of our two ends, as two processes. */
+async function ownPair(count: number): Promise<number> {
+  const main = new URL("../../src/main.ts", import.meta.url).pathname;
+  const args = ["run", "-A", main, "bench", "--size", "4096", "--in-flight", "32"];
+  args.push("--warmup", "5000", "--count", `${count}`, "--mode", "crc", "--json");
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  const [run] = JSON.parse(new TextDecoder().decode(stdout)).runs;
+  return run.messages_per_second;
+}
+
+function median(values: number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+}

@@ -430,6 +430,35 @@ for (
   }
 }
 
+test("stale_connect: a restarted peer with the lower address and a low global_seq gets in", () => {
+  const pair = two(PEER, LOWER);
+  const { net, client, server } = pair;
+  client.connect(server, PEER.client);
+  net.settle();
+  server.session.peerGlobalSeq = 1000; // as after many connections
+  client.restart();
+  net.settle();
+  // The server learns of it by RESET_SESSION, and its own CLIENT_IDENT is lost.
+  net.rule = ({ by, tag, count }): Verdict =>
+    by === server && tag === "CLIENT_IDENT" && count === 1 ? "cut" : "pass";
+  say(server.session, "to the one before");
+  net.settle();
+  assert.deepEqual(net.drawn.slice(2), [
+    "server reconnect(a,b)",
+    "client reset_session(T)",
+    "server client_ident(c) X",
+  ]);
+  // Now both dial: WAIT from one side and "stale" from the other would be for ever.
+  const session = client.connect(server, PEER.client);
+  const up = sayThree(session, "up");
+  const down = sayThree(server.session, "down");
+  net.advance(5000);
+  assert.deepEqual(server.received, up, net.drawn.join("\n"));
+  assert.deepEqual(client.received, down);
+  assertSettled(pair);
+  return net;
+});
+
 // ---- policies: what a marked down or restarted end means to the other
 
 test("lossy_client: a server that comes back new is a reset; what waits is dropped", () => {

@@ -290,9 +290,12 @@ function placeClient(
   const restarted = !existing.clientCookie.isZero() && !existing.serverCookie.isZero() &&
     !existing.clientCookie.equals(ident.cookie);
   if (existing.peerGlobalSeq > ident.globalSeq) {
-    // Ceph 16 drops this connection silently; Ceph 20 lets a restarted client in. A client that
-    // restarted and finds its old session without a living connection must get in.
-    if (!restarted || existing.state === SessionState.Ready) {
+    // Ceph 16 drops this connection silently; Ceph 20 lets a restarted client in. A peer that
+    // restarted and finds its old session without a living connection must get in, also when
+    // this side was told so by RESET_SESSION and has no server cookie any more: with the lower
+    // address it would tell us to WAIT, and be taken for stale itself.
+    const other = !existing.clientCookie.equals(ident.cookie);
+    if (!other || existing.state === SessionState.Ready) {
       const text = `CLIENT_IDENT global_seq ${ident.globalSeq} is older than ` +
         `${existing.peerGlobalSeq}`;
       connection.close("stale", text, nowMs);

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { arena, give, take } from "../../mem/arena.ts";
+import { arena, blockBytes, give, take } from "../../mem/arena.ts";
 import { assert } from "../../mem/assert.ts";
 import { readCounter, writeCounter } from "../../mem/u64.ts";
 import { EPILOGUE_SIZE_MAX, padded } from "../../wire/msgr2/frame.ts";
@@ -19,6 +19,8 @@ import { EPILOGUE_SIZE_MAX, padded } from "../../wire/msgr2/frame.ts";
 const BLOCK_LIVE = 0;
 const BLOCK_HEAD = 64;
 const BLOCK_BYTES_MIN = 32 * 1024;
+/** The arena's first block begins at 0. */
+const NO_BLOCK = -1;
 
 // A record's meta, offsets in bytes from its start.
 const NEXT = 0;
@@ -80,7 +82,7 @@ export class Outbox {
 
   /** The most that all records may take. */
   readonly bytesMax: number;
-  #block = 0;
+  #block = NO_BLOCK;
   #used = 0;
   #size = 0;
   #serial = 0;
@@ -288,8 +290,8 @@ export class Outbox {
   /** Drops everything and gives all memory back. */
   close(): void {
     this.clear();
-    if (this.#block !== 0) give(this.#block);
-    this.#block = 0;
+    if (this.#block !== NO_BLOCK) give(this.#block);
+    this.#block = NO_BLOCK;
     this.#used = 0;
     this.#size = 0;
   }
@@ -298,10 +300,10 @@ export class Outbox {
     const size = Math.max(BLOCK_BYTES_MIN, bytes + BLOCK_HEAD);
     const block = take(size);
     if (block < 0) return false;
-    if (this.#block !== 0 && view.getInt32(this.#block + BLOCK_LIVE, true) === 0) give(this.#block);
+    const old = this.#block;
+    if (old !== NO_BLOCK && view.getInt32(old + BLOCK_LIVE, true) === 0) give(old);
     this.#block = block;
-    this.#size = BLOCK_BYTES_MIN;
-    while (this.#size < size) this.#size *= 2;
+    this.#size = blockBytes(size);
     this.#used = BLOCK_HEAD;
     view.setInt32(block + BLOCK_LIVE, 0, true);
     return true;
@@ -348,7 +350,7 @@ export class Outbox {
     else if (this.#size === BLOCK_BYTES_MIN) this.#used = BLOCK_HEAD;
     else {
       give(block);
-      this.#block = 0;
+      this.#block = NO_BLOCK;
       this.#used = 0;
       this.#size = 0;
     }
