@@ -57,8 +57,8 @@ const LEFT_OUT = [
   "/usr/bin/radosgw-admin",
   "/usr/bin/cephfs-*-tool",
 ];
-const APT_DEADLINE_MS = 300_000;
-const CHROOT_DEADLINE_MS = 420_000;
+const APT_DEADLINE_MS = 240_000;
+const CHROOT_DEADLINE_MS = 240_000;
 /** Written last, so that a chroot whose making was cut short is not taken for one. */
 const COMPLETE = ".complete";
 const POLICY_PATH = "/usr/sbin/policy-rc.d";

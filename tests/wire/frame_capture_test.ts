@@ -218,7 +218,7 @@ Deno.test.each([...SEALED])(
       opened++;
     }
     // The others were kept in part: the test below seals those of the first row.
-  assert.equal(opened, [2, 3, 3, 4][SEALED.indexOf(row)]);
+    assert.equal(opened, [2, 3, 3, 4][SEALED.indexOf(row)]);
   },
 );
 
