@@ -119,12 +119,6 @@ export const Errno = {
   Ecanceled: 125,
 } as const;
 
-/** The name of an errno, negated or not: `"ECONNREFUSED"`. */
-export function errnoName(errno: number): string {
-  const number = Math.abs(errno);
-  return BY_NUMBER.get(number)?.name ?? `errno ${number}`;
-}
-
 /**
  * An errno, negated or not, in words and with its name.
  *

@@ -20,7 +20,6 @@ const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
-const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
@@ -106,12 +105,10 @@ export function setNoDelay(fd: number): number {
   return setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
-/** SO_SNDBUF; the kernel doubles it for its bookkeeping and stops tuning it. */
-export function setSendBuffer(fd: number, bytes: number): number {
-  return setOption(fd, SOL_SOCKET, SO_SNDBUF, bytes);
-}
-
-/** SO_RCVBUF, likewise; before connecting or listening for windows above 64 KiB. */
+/**
+ * SO_RCVBUF; the kernel doubles it for its bookkeeping and stops tuning it. Before connecting or
+ * listening for windows above 64 KiB.
+ */
 export function setReceiveBuffer(fd: number, bytes: number): number {
   return setOption(fd, SOL_SOCKET, SO_RCVBUF, bytes);
 }
