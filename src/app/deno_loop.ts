@@ -19,6 +19,8 @@ import type { Deliver, Road } from "./loop.ts";
 const PIECES_PER_WRITE = 64;
 /** The longest sleep: deadlines may have moved meanwhile. */
 const SLEEP_MS_MAX = 1000;
+/** Wait after the kernel refused to accept (too many open files): it would refuse again at once. */
+const ACCEPT_RETRY_MS = 100;
 
 interface Stream {
   readonly connection: Connection;
@@ -142,6 +144,7 @@ export class DenoLoop implements Road {
       const stream = await listener.accept();
       if (typeof stream === "number") {
         if (stream === -Errno.Ecanceled) return;
+        await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
         continue;
       }
       const peer = new EntityAddr();

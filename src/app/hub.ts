@@ -13,6 +13,9 @@ import { serverPolicy } from "./connection_flags.ts";
 import { Endpoint, type IoRoad } from "./endpoint.ts";
 import { printableWord } from "./printable.ts";
 
+/** Larger frames are refused: `fairlead send` has lines of 4 MiB at most, files go in pieces. */
+const FRAME_BYTES_MAX = 8 * 1024 * 1024;
+
 /** Takes messages over; it throws when it cannot. */
 export interface HubOutput {
   take(batch: Batch): void;
@@ -48,7 +51,12 @@ export class Hub {
   private constructor({ auth, io, output, onEvent }: HubOptions) {
     this.failed = new Promise((_resolve, reject) => this.#fail = reject);
     this.failed.catch(() => {}); // whoever waits for it hears it as well
-    this.#endpoint = new Endpoint({ auth, io, policyFor: () => serverPolicy("lossless") });
+    this.#endpoint = new Endpoint({
+      auth,
+      io,
+      policyFor: () => serverPolicy("lossless"),
+      messenger: { frameBytesMax: FRAME_BYTES_MAX },
+    });
     this.#endpoint.onEvent(onEvent);
     this.#endpoint.handle((batch) => this.#take(batch, output));
   }

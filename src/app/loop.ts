@@ -38,6 +38,8 @@ const SEND_BYTES_PER_TURN = 2 * 1024 * 1024;
 /** Connections accepted in one turn. */
 const ACCEPTS_PER_TURN = 64;
 const BACKLOG = 512;
+/** Wait after the kernel refused to accept (too many open files): it would refuse again at once. */
+const ACCEPT_RETRY_MS = 100;
 /** How often deadlines are looked at while there is work. */
 const DEADLINE_SCAN_MS = 10;
 /** Ids of listeners in the poller; connections count from 1. */
@@ -223,7 +225,7 @@ export class Loop implements Road {
 
   #handleReady(id: number, bits: number, now: number): void {
     if (id >= LISTENER_IDS) {
-      this.#acceptAll(this.#listeners.get(id), now);
+      this.#acceptAll(id, now);
       return;
     }
     const link = this.#links.get(id);
@@ -258,11 +260,15 @@ export class Loop implements Road {
     this.#active.push(link);
   }
 
-  #acceptAll(listener: number | undefined, now: number): void {
+  #acceptAll(id: number, now: number): void {
+    const listener = this.#listeners.get(id);
     if (listener === undefined) return;
     for (let index = 0; index < ACCEPTS_PER_TURN; index++) {
       const fd = accept(listener);
-      if (fd < 0) return;
+      if (fd < 0) {
+        if (fd !== -Errno.Eagain && fd !== -Errno.Econnaborted) this.#rest(id, listener);
+        return;
+      }
       const peer = new EntityAddr();
       const local = new EntityAddr();
       peerAddress(fd, this.#address);
@@ -277,6 +283,14 @@ export class Loop implements Road {
       this.#link(connection, fd, true);
       connection.handleConnected(now);
     }
+  }
+
+  /** Leaves a listener alone for a while. */
+  #rest(id: number, listener: number): void {
+    this.#poller.remove(listener);
+    setTimeout(() => {
+      if (this.#listeners.get(id) === listener) this.#poller.add(listener, id, Ready.In);
+    }, ACCEPT_RETRY_MS);
   }
 
   /** Reads every readable connection once; those that still have bytes stay in the list. */

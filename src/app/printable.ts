@@ -14,6 +14,11 @@ const UNSAFE =
   // deno-lint-ignore no-control-regex -- these are what must not get through
   /[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
+const HEX = encoder.encode("0123456789abcdef");
+const UNSAFE_ONE = new RegExp(UNSAFE.source);
+/** The longest escape of a byte: \xNN; escapes of longer characters grow less. */
+const GROWTH_MAX = 4;
+
 /** Text with its unsafe characters as `\x1b` or `\u{202e}`. */
 export function printable(text: string): string {
   return text.replace(UNSAFE, escape);
@@ -37,15 +42,27 @@ export function printableBytes(bytes: Uint8Array): Uint8Array {
   let plain = 0;
   while (plain < bytes.length && isPlain(bytes[plain]!)) plain++;
   if (plain === bytes.length) return bytes;
-  let text = decoder.decode(bytes.subarray(0, plain));
-  let at = plain;
-  while (at < bytes.length) {
-    const start = at;
-    for (let size = utf8Size(bytes, at); size > 0; size = utf8Size(bytes, at)) at += size;
-    if (at > start) text += printable(decoder.decode(bytes.subarray(start, at)));
-    if (at < bytes.length) text += escapeByte(bytes[at++]!);
+  const out = new Uint8Array(plain + GROWTH_MAX * (bytes.length - plain));
+  out.set(bytes.subarray(0, plain));
+  let end = plain;
+  for (let at = plain; at < bytes.length;) {
+    const size = utf8Size(bytes, at);
+    const character = size > 1 ? decoder.decode(bytes.subarray(at, at + size)) : "";
+    if (isPlain(bytes[at]!) || (size > 1 && !UNSAFE_ONE.test(character))) {
+      for (let left = size; left > 0; left--) out[end++] = bytes[at++]!;
+      continue;
+    }
+    if (size > 1) end += encoder.encodeInto(escape(character), out.subarray(end)).written;
+    else {
+      const byte = bytes[at]!;
+      out[end++] = 0x5c;
+      out[end++] = 0x78;
+      out[end++] = HEX[byte >>> 4]!;
+      out[end++] = HEX[byte & 15]!;
+    }
+    at += Math.max(size, 1);
   }
-  return encoder.encode(text);
+  return out.subarray(0, end);
 }
 
 /** Columns that text takes at most: characters that may be wide count double. */

@@ -106,23 +106,34 @@ export function readingSummary(json: string): string | null {
   if (reading === null) return null;
   const parts: string[] = [];
   const { load, memory, network, thermal } = reading;
-  if (Array.isArray(load)) parts.push(`load ${load.slice(0, 3).join(" ")}`);
-  const total = Number(memory?.total_bytes);
-  const available = Number(memory?.available_bytes);
+  if (Array.isArray(load)) parts.push(`load ${load.slice(0, 3).map(wordOf).join(" ")}`);
+  const total = numberOf(memory?.total_bytes);
+  const available = numberOf(memory?.available_bytes);
   if (total > 0 && available >= 0) {
     parts.push(`memory ${Math.round((1 - available / total) * 100)} % of ${bytesText(total)}`);
   }
   if (typeof network === "object" && network !== null) {
     for (const [name, counters] of Object.entries(network).slice(0, 4)) {
-      const rx = bytesText(Number(counters?.rx_bytes));
-      const tx = bytesText(Number(counters?.tx_bytes));
+      const rx = bytesText(numberOf(counters?.rx_bytes));
+      const tx = bytesText(numberOf(counters?.tx_bytes));
       parts.push(`${name} in ${rx} out ${tx}`);
     }
   }
   if (Array.isArray(thermal)) {
-    for (const zone of thermal.slice(0, 4)) parts.push(`${zone?.type} ${zone?.celsius} C`);
+    for (const zone of thermal.slice(0, 4)) {
+      parts.push(`${wordOf(zone?.type)} ${wordOf(zone?.celsius)} C`);
+    }
   }
   return parts.join(", ");
+}
+
+/** A value from the network: converting an object may throw. */
+function numberOf(value: unknown): number {
+  return typeof value === "number" ? value : Number.NaN;
+}
+
+function wordOf(value: unknown): string {
+  return typeof value === "number" || typeof value === "string" ? `${value}` : "?";
 }
 
 /** `12 B`, `3.4 KiB`, …; `?` when it is no number. */

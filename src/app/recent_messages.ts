@@ -12,6 +12,8 @@ import { readingSummary } from "./readings.ts";
 const LINES_MAX = 50;
 const LINE_BYTES_SHOWN = 512;
 const SESSIONS_SHOWN = 64;
+/** A larger one is kept as if it were empty: ours take 32 KiB at most. */
+const READING_BYTES_MAX = 64 * 1024;
 
 const decoder = new TextDecoder();
 
@@ -57,7 +59,8 @@ export class RecentMessages {
   #takeReading(batch: Batch, index: number): void {
     const name = printableWord(batch.session(index).peerName);
     if (!this.#readings.has(name) && this.#readings.size >= SESSIONS_SHOWN) return;
-    this.#readings.set(name, decoder.decode(batch.front(index)));
+    const front = batch.front(index);
+    this.#readings.set(name, front.length > READING_BYTES_MAX ? "" : decoder.decode(front));
   }
 }
 

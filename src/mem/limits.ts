@@ -27,6 +27,9 @@ export const HANDSHAKE_BYTES_MAX = 64 * 1024;
 /** A receive buffer of a busy connection: it grows to this when reads keep filling it. */
 export const RECEIVE_BYTES_BUSY: number = 256 * 1024;
 
+/** Part of the arena that buffers for larger frames than that never take: what all others live on. */
+export const RESERVE_BYTES: number = ARENA_BYTES / 4;
+
 /** A receive buffer during the handshake. */
 export const RECEIVE_BYTES_HANDSHAKE: number = 32 * 1024;
 

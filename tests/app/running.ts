@@ -78,9 +78,11 @@ export class Running {
     this.#child.kill(signal);
   }
 
-  /** The exit code, when all output has been read. */
+  /** The exit code, when all output has been read; a process that does not end is killed (137). */
   async end(): Promise<number> {
+    const late = setTimeout(() => this.kill("SIGKILL"), WAIT_MS);
     const { code } = await this.#child.status;
+    clearTimeout(late);
     this.#code = code;
     await Promise.all([this.out.done, this.err.done]);
     return code;

@@ -45,7 +45,7 @@ const RELEASES: Record<PeerName, { release: string; suite: string; optional: boo
 /** All names, oldest first. */
 export const PEER_NAMES: PeerName[] = ["pacific", "reef", "tentacle"];
 
-const HOST_PACKAGES = ["ceph-common", "ceph-mon", "ceph-osd", "iproute2"];
+const HOST_PACKAGES = ["ceph-common", "ceph-mon", "ceph-osd"];
 /** Debian 12's ceph-test holds no messenger tools, so the load pair exists in chroots only. */
 const CHROOT_PACKAGES = ["ceph-common", "ceph-mon", "ceph-osd", "ceph-test"];
 /** Half of a chroot, and used by no test. */
@@ -291,17 +291,24 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Tools of the harness itself that a bare machine may lack, as packages. */
+/** Programs that the harness needs, and the packages that a bare machine may lack them from. */
+const TOOLS: Record<string, string[]> = {
+  cc: ["gcc", "libc6-dev"],
+  ip: ["iproute2"],
+  mmdebstrap: ["mmdebstrap"],
+  mount: ["mount"],
+};
+
 async function missingTools(): Promise<string[]> {
   const packages: string[] = [];
-  if (!await hasProgram("cc")) packages.push("gcc", "libc6-dev");
+  for (const [program, from] of Object.entries(TOOLS)) {
+    if (!await hasProgram(program)) packages.push(...from);
+  }
   return packages;
 }
 
 async function makeChroot(suite: string, mirror: string): Promise<void> {
   const tools = await missingTools();
-  if (!await hasProgram("mmdebstrap")) tools.push("mmdebstrap");
-  if (!await hasProgram("ip")) tools.push("iproute2");
   if (tools.length > 0) await installPackages(tools);
   const root = `${cacheDirectory()}/${suite}`;
   const partial = `${root}.partial`;
@@ -309,6 +316,8 @@ async function makeChroot(suite: string, mirror: string): Promise<void> {
   for (const path of [root, partial]) await removeTree(path);
   await must(
     [
+      // What it mounts in there goes with it, so that removing the directory is always safe.
+      ...["unshare", "--mount"],
       ...["mmdebstrap", "--variant=apt", `--include=${CHROOT_PACKAGES.join(",")}`],
       '--aptopt=APT::Install-Recommends "false"',
       // A mirror that lags, or a clock that is ahead; signatures are checked all the same.

@@ -16,7 +16,7 @@ import {
   placeOf,
   within,
 } from "./debian_peers.ts";
-import { canMakeNamespaces, NamespacePair } from "./netns.ts";
+import { ignoreWithoutNamespaces, NamespacePair } from "./netns.ts";
 import { readSummary } from "./run.ts";
 import { Daemon, freePort, listens, must, run } from "./processes.ts";
 
@@ -163,7 +163,7 @@ Deno.test({
 
 Deno.test({
   name: "connections of a cluster in a namespace are cut by port, and only there",
-  ignore: ignoreWithout(pacific) || !await canMakeNamespaces(),
+  ignore: ignoreWithout(pacific) || await ignoreWithoutNamespaces(),
   async fn(): Promise<void> {
     await using pair = await NamespacePair.create();
     await using cluster = await CephCluster.start({
@@ -192,7 +192,7 @@ Deno.test({
 
 Deno.test({
   name: "a pulled cable loses packets, and put back lets the connection go on",
-  ignore: !await canMakeNamespaces(),
+  ignore: await ignoreWithoutNamespaces(),
   async fn(): Promise<void> {
     await using pair = await NamespacePair.create();
     const directory = await Deno.makeTempDir({ prefix: "cable_" });

@@ -29,6 +29,8 @@ export interface RunOptions {
 /** The locale that makes other programs' texts parseable. */
 const ENV = { LC_ALL: "C", CEPH_ARGS: "", CEPH_CONF: "" };
 const KILL_GRACE_S = 2;
+/** How much of what a program said goes into an error. */
+const SAID_MAX = 2000;
 
 /** Runs a command to its end, whatever its exit status; a missing program is status 127. */
 export async function run(argv: string[], options: RunOptions = {}): Promise<Finished> {
@@ -50,7 +52,10 @@ export async function run(argv: string[], options: RunOptions = {}): Promise<Fin
 /** Runs a command and returns its standard output; throws when its exit status is not 0. */
 export async function must(argv: string[], options: RunOptions = {}): Promise<string> {
   const { code, stdout, stderr } = await run(argv, options);
-  if (code !== 0) throw new Error(`Cannot run ${argv.join(" ")}: status ${code}: ${stderr.trim()}`);
+  if (code !== 0) {
+    const why = stderr.trim().slice(-SAID_MAX);
+    throw new Error(`Cannot run ${argv.join(" ")}: status ${code}: ${why}`);
+  }
   return stdout;
 }
 
@@ -123,7 +128,7 @@ export class Daemon implements AsyncDisposable {
       const late = performance.now() > deadline;
       if (late || !this.running) {
         const why = late ? `not within ${deadlineMs} ms` : `ended with status ${this.#code}`;
-        throw new Error(`Cannot wait until ${what}: ${why}: ${this.output().slice(-2000)}`);
+        throw new Error(`Cannot wait until ${what}: ${why}: ${this.output().slice(-SAID_MAX)}`);
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }

@@ -6,6 +6,7 @@
  * @module
  */
 import { nowMs } from "../../io/clock.ts";
+import { type EntityAddr, parseAddress } from "../../wire/msgr2/entity_addr.ts";
 import { resolve } from "../address.ts";
 import { addressText, hostPort } from "../address_text.ts";
 import { command, Exit, parseArgs, UsageError } from "../args.ts";
@@ -29,10 +30,12 @@ import { Readings } from "../readings.ts";
 import { RecentMessages } from "../recent_messages.ts";
 import { onStop } from "../signals.ts";
 import { printLine } from "../terminal.ts";
-import { Uplink } from "../uplink.ts";
+import { delay, Uplink } from "../uplink.ts";
 
 const MIB = 1024 * 1024;
 const TICK_MS = 1000;
+/** Wait before the hub's name is looked up again. */
+const RESOLVE_MS = 5000;
 
 const GATEWAY = command({
   name: "fairlead gateway",
@@ -127,14 +130,11 @@ export async function run(words: string[]): Promise<number> {
     io: settings.io,
     messenger: { outboxBytesMax: flags.queue * MIB },
   });
-  const uplink = await Uplink.open(endpoint, await resolve(target), {
+  const uplink = await Uplink.open(endpoint, await resolveHub(target, log), {
     ...clientPolicy("lossless"),
     reopen: true,
   });
-  endpoint.onEvent((event) => {
-    log.noteEvent(event, `hub ${target}`);
-    uplink.handleEvent(event);
-  });
+  endpoint.onEvent((event) => log.noteEvent(event, `hub ${target}`));
   const inputs = flags["no-listen"] ? null : await Inputs.open(await resolve(flags.listen), {
     offer: (line) => uplink.offer(FairleadType.Line, line),
     room: () => uplink.room(),
@@ -171,7 +171,20 @@ export async function run(words: string[]): Promise<number> {
   if (lost !== "") log.note(lost);
   await endpoint.close();
   await hub?.close();
-  return Exit.Ok;
+  return left === 0 ? Exit.Ok : Exit.Failure;
+}
+
+/** The hub's address; a name may be unknown while the box's own network is still coming up. */
+async function resolveHub(target: string, log: EventLog): Promise<EntityAddr> {
+  parseAddress(target);
+  for (let tries = 0;; tries++) {
+    try {
+      return await resolve(target);
+    } catch (error) {
+      if (tries === 0) log.note(`${(error as Error).message}; trying again until it is known`);
+      await delay(RESOLVE_MS);
+    }
+  }
 }
 
 /** Takes nothing new, and waits for the hub; returns how many messages it did not acknowledge. */

@@ -23,7 +23,8 @@ import { FileIntake } from "../file_intake.ts";
 import { helpText } from "../help.ts";
 import { FairleadType } from "../message_types.ts";
 import { onStop } from "../signals.ts";
-import { printBytes, printError, printLine } from "../terminal.ts";
+import { printable, printableBytes } from "../printable.ts";
+import { isTerminal, printBytes, printError, printLine } from "../terminal.ts";
 
 const LISTEN = command({
   name: "fairlead listen",
@@ -164,6 +165,8 @@ class Receiver {
   stop: () => void = () => {};
   readonly #intake: FileIntake | null;
   #left: number;
+  /** A terminal must not obey what a stranger sends; a pipe gets the bytes as they are. */
+  readonly #escapes = isTerminal();
   #out = new Uint8Array(64 * 1024);
   #used = 0;
 
@@ -187,7 +190,7 @@ class Receiver {
         this.#takeOne(batch, index, session);
       } catch (error) {
         this.failures++;
-        printError((error as Error).message);
+        printError(printable((error as Error).message));
         this.#lost(session);
         disconnect(session); // without an acknowledgement, so that the sender fails too
       }
@@ -200,8 +203,8 @@ class Receiver {
   /** Tells the operator who comes and goes. */
   handleEvent(event: MessengerEvent): void {
     const { kind, session, text } = event;
-    if (kind === "accept") printError(`Session with ${session!.peerName} at ${text}`);
-    else if (kind === "dropped" || kind === "refused") printError(`Refused: ${text}`);
+    if (kind === "accept") printError(printable(`Session with ${session!.peerName} at ${text}`));
+    else if (kind === "dropped" || kind === "refused") printError(printable(`Refused: ${text}`));
     else if (kind === "reset") this.#lost(session!);
   }
 
@@ -229,7 +232,7 @@ class Receiver {
     else if (type === FairleadType.FileData) intake.data(session, batch, index);
     else {
       const { path, size } = intake.end(session, batch.front(index));
-      printError(`Received ${path}: ${size} bytes`);
+      printError(printable(`Received ${path}: ${size} bytes`));
       this.#left--;
     }
   }
@@ -242,7 +245,8 @@ class Receiver {
     this.#out[this.#used++] = NEWLINE;
   }
 
-  #append(bytes: Uint8Array): void {
+  #append(segment: Uint8Array): void {
+    const bytes = this.#escapes ? printableBytes(segment) : segment;
     this.#grow(bytes.length);
     this.#out.set(bytes, this.#used);
     this.#used += bytes.length;
@@ -257,6 +261,6 @@ class Receiver {
 
   #lost(session: Session): void {
     const kept = this.#intake?.drop(session) ?? null;
-    if (kept !== null) printError(`${kept} is not whole: its session is over`);
+    if (kept !== null) printError(printable(`${kept} is not whole: its session is over`));
   }
 }

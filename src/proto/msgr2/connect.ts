@@ -60,6 +60,8 @@ import { type Connection, CONNECTION_SECRET_SIZE, Phase, unexpected } from "./co
 const EACCES = -13;
 /** AUTH_BAD_METHOD answers that one connection takes. */
 const BAD_METHODS_MAX = 4;
+/** What a peer may raise a counter of ours to: as many steps again are left below 2^53. */
+const RAISED_MAX = 2 ** 52;
 
 /**
  * Handles a frame of the handshake on a connection that this side opened; returns 0 or a negated
@@ -381,7 +383,11 @@ function handleRetry(connection: Connection, at: number, end: number): number {
   const retry = new SessionRetry();
   const next = readSessionRetry(arena, at, end, retry);
   if (next < 0) return next;
-  connection.session!.connectSeq = retry.connectSeq + 1;
+  const { connectSeq } = retry;
+  if (connectSeq > RAISED_MAX) {
+    return fail(Fault.Field, "SESSION_RETRY connect_seq", at, connectSeq, "2^52 at most");
+  }
+  connection.session!.connectSeq = connectSeq + 1;
   sendReconnect(connection);
   return 0;
 }
@@ -390,7 +396,11 @@ function handleRetryGlobal(connection: Connection, at: number, end: number): num
   const retry = new SessionRetryGlobal();
   const next = readSessionRetryGlobal(arena, at, end, retry);
   if (next < 0) return next;
-  connection.globalSeq = connection.messenger.nextGlobalSeq(retry.globalSeq);
+  const { globalSeq } = retry;
+  if (globalSeq > RAISED_MAX) { // it counts for all sessions, also with other peers
+    return fail(Fault.Field, "SESSION_RETRY_GLOBAL global_seq", at, globalSeq, "2^52 at most");
+  }
+  connection.globalSeq = connection.messenger.nextGlobalSeq(globalSeq);
   sendReconnect(connection);
   return 0;
 }

@@ -12,13 +12,15 @@
  *
  * @module
  */
-import { arena, give, take } from "../../mem/arena.ts";
+import { arena, arenaTaken, give, take } from "../../mem/arena.ts";
 import { describeFault, fail, Fault, lastFault } from "../../mem/fault.ts";
 import {
+  ARENA_BYTES,
   HANDSHAKE_BYTES_MAX,
   HANDSHAKE_FRAME_BYTES_MAX,
   RECEIVE_BYTES_BUSY,
   RECEIVE_BYTES_HANDSHAKE,
+  RESERVE_BYTES,
   SEND_AHEAD_BYTES,
 } from "../../mem/limits.ts";
 import { U64 } from "../../mem/u64.ts";
@@ -226,7 +228,7 @@ export class Connection {
   reading = false;
   /** Stamp of the last KEEPALIVE2_ACK. */
   readonly keepaliveAck: Keepalive = new Keepalive();
-  /** KEEPALIVE2_ACK frames received. */
+  /** KEEPALIVE2_ACK frames received in answer to ours. */
   keepaliveAcks = 0;
 
   #block = -1;
@@ -246,6 +248,8 @@ export class Connection {
   #probedMs = 0;
   #keepaliveDue = false;
   #keepaliveAckDue = false;
+  /** KEEPALIVE2 frames that were not answered yet. */
+  #keepalivesOut = 0;
   readonly #keepalive = new Keepalive();
   readonly #keepaliveReply = new Keepalive();
   readonly #header = new MessageHeader();
@@ -286,6 +290,11 @@ export class Connection {
     this.writer.endRaw(end);
     this.#transcriptOut.push(arena.bytes.slice(at, end));
     this.messenger.markDirty(this);
+  }
+
+  /** When it began, or began to drain. */
+  get openedMs(): number {
+    return this.#openedMs;
   }
 
   /** Where received bytes go: arena [receiveAt, receiveEnd). Empty while back-pressure holds. */
@@ -630,6 +639,8 @@ export class Connection {
       case Tag.Keepalive2Ack: {
         const next = readKeepalive(arena, payload, payloadEnd, this.keepaliveAck);
         if (next < 0) return next;
+        if (this.#keepalivesOut === 0) return 0; // nobody asked, so nobody is told
+        this.#keepalivesOut--;
         this.keepaliveAcks++;
         this.messenger.handleAlive(this);
         return 0;
@@ -704,6 +715,7 @@ export class Connection {
     }
     if (this.#keepaliveDue && writer.canControl()) {
       this.#keepaliveDue = false;
+      this.#keepalivesOut++;
       this.#control(Tag.Keepalive2, this.#keepalive);
     }
     let written = false;
@@ -771,6 +783,8 @@ export class Connection {
   #grow(waiting: number): void {
     const busy = waiting === 0 || this.reader.needed <= this.#size;
     if (busy && this.#size >= RECEIVE_BYTES_BUSY) return;
+    const large = this.#size * 2 > RECEIVE_BYTES_BUSY;
+    if (large && arenaTaken() + this.#size * 2 > ARENA_BYTES - RESERVE_BYTES) return;
     const block = take(this.#size * 2);
     if (block < 0) return;
     arena.bytes.copyWithin(block, this.#head, this.#tail);

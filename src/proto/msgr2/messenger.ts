@@ -156,6 +156,9 @@ export interface MessengerEvent {
 /** Connections that have something to send: each is in the ring once, closed ones too for a while. */
 const DIRTY_MAX = 2 * CONNECTIONS_MAX;
 
+/** A handshake may take this long even when others wait for its place. */
+const HANDSHAKE_GRACE_MS = 1000;
+
 /** Events that wait for the application; older ones are dropped and counted. */
 const EVENTS_MAX = 1024;
 
@@ -258,7 +261,9 @@ export class Messenger {
   connect(target: EntityAddr, policy: Policy, nowMs: number): Session | null {
     if (policy.registered && !policy.lossy) {
       const existing = this.#byAddrs.get(target.toString());
-      if (existing !== undefined && existing.target !== null && !existing.lossy) return existing;
+      // A peer may list addresses of others in SERVER_IDENT: what was dialled counts.
+      const same = existing !== undefined && existing.target?.equals(target) === true;
+      if (same && !existing.lossy) return existing;
     }
     if (this.sessions.size >= SESSIONS_MAX) {
       this.counters.refusedSessions++;
@@ -354,7 +359,8 @@ export class Messenger {
 
   /** A socket was accepted; null when too many connections are open or memory is short. */
   accept(peer: EntityAddr, local: EntityAddr, nowMs: number): Connection | null {
-    if (this.connections.size >= CONNECTIONS_MAX || this.#handshakes >= HANDSHAKES_MAX) {
+    const full = this.#handshakes >= HANDSHAKES_MAX && !this.#dropSlowest(nowMs);
+    if (full || this.connections.size >= CONNECTIONS_MAX) {
       this.counters.refusedConnections++;
       return null;
     }
@@ -778,6 +784,17 @@ export class Messenger {
 
   // ---- inside
 
+  /** Ends the oldest handshake of a peer that connected, unless it is young; false when it is. */
+  #dropSlowest(nowMs: number): boolean {
+    for (const connection of this.connections.values()) { // in the order in which they came
+      if (!connection.accepted || connection.ready) continue;
+      if (nowMs - connection.openedMs < HANDSHAKE_GRACE_MS) return false;
+      connection.close("handshake", "A newer connection needed its place", nowMs);
+      return true;
+    }
+    return false;
+  }
+
   #newConnection(accepted: boolean, nowMs: number): Connection | null {
     const connection = new Connection(this, this.#nextId++, accepted);
     if (!connection.open(nowMs)) {
@@ -858,6 +875,9 @@ export class Messenger {
     const key = keyOf(session.peerAddrs);
     const before = this.#keys.get(session);
     if (before === key) return;
+    // An address is taken from another session only by the one that dialled it.
+    const isDialled = session.target !== null && session.target.toString() === key;
+    if (this.#byAddrs.has(key) && !isDialled) return;
     if (before !== undefined && this.#byAddrs.get(before) === session) this.#byAddrs.delete(before);
     this.#keys.set(session, key);
     this.#byAddrs.set(key, session);
@@ -899,8 +919,9 @@ export class Messenger {
     text: string,
   ): void {
     if (this.#events.length >= EVENTS_MAX) {
-      this.#events.shift();
       this.counters.eventsDropped++;
+      if (session === null) return; // strangers never push out what happened to sessions
+      this.#events.shift();
     }
     this.#events.push({ kind, session, connection, text });
   }
