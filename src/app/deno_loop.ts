@@ -175,15 +175,15 @@ export class DenoLoop implements Road {
         link.roomy = null;
         continue;
       }
-      connection.reading = true;
+      connection.received.reading = true;
       const count = await stream.read(connection.receiveAt, connection.receiveEnd);
       if (connection.phase >= Phase.Draining) {
-        connection.endRead();
+        connection.received.endRead();
         if (count <= 0) connection.handleEnd("", nowMs());
         break;
       }
       if (count > 0) connection.handleReceived(count, nowMs());
-      connection.endRead();
+      connection.received.endRead();
       if (count <= 0) {
         const text = count === 0 ? "" : `Connection failed: ${errnoText(count)}`;
         connection.handleEnd(text, nowMs());

@@ -219,7 +219,7 @@ function handleDone(connection: Connection, at: number, end: number, nowMs: numb
 /** Sends AUTH_SIGNATURE over everything received up to here. */
 export function sendSignature(connection: Connection, sessionKey: Uint8Array): void {
   const payloadAt = connection.beginControl();
-  const signature = connection.signature(sessionKey, true);
+  const signature = connection.transcript.sign(connection.messenger.options.crypto, sessionKey);
   arena.bytes.set(signature, payloadAt);
   connection.endControl(Tag.AuthSignature, payloadAt + signature.length);
 }
@@ -231,12 +231,12 @@ export function checkSignature(
   at: number,
   end: number,
 ): number {
-  const expected = connection.signature(sessionKey, false);
+  const expected = connection.transcript.expect(connection.messenger.options.crypto, sessionKey);
   let difference = (end - at) ^ expected.length;
   for (let index = 0; index < expected.length && at + index < end; index++) {
     difference |= arena.bytes[at + index]! ^ expected[index]!;
   }
-  connection.dropTranscripts();
+  connection.transcript.clear();
   if (difference === 0) return 0;
   return fail(Fault.Auth, "AUTH_SIGNATURE", at, end - at, "the HMAC of the bytes we sent");
 }

@@ -12,17 +12,14 @@
  *
  * @module
  */
-import { arena, arenaTaken, give, take } from "../../mem/arena.ts";
+import { arena } from "../../mem/arena.ts";
 import { describeFault, fail, Fault, lastFault } from "../../mem/fault.ts";
 import {
-  ARENA_BYTES,
   HANDSHAKE_BYTES_MAX,
   HANDSHAKE_FRAME_BYTES_MAX,
-  RECEIVE_BYTES_BUSY,
-  RECEIVE_BYTES_HANDSHAKE,
-  RESERVE_BYTES,
   SEND_AHEAD_BYTES,
 } from "../../mem/limits.ts";
+import { ReceiveBuffer } from "../../mem/receive_buffer.ts";
 import { U64 } from "../../mem/u64.ts";
 import { readAck, writeAck } from "../../wire/msgr2/ack.ts";
 import { ConMode } from "../../wire/msgr2/auth.ts";
@@ -42,6 +39,7 @@ import { FrameWriter } from "./frame_writer.ts";
 import type { Messenger } from "./messenger.ts";
 import { isAborted, isNumbered, type Outbox, recordMark, recordSeq } from "./outbox.ts";
 import type { Session } from "./session.ts";
+import { Transcript } from "./transcript.ts";
 
 /**
  * Phases of a connection, in the order in which it goes through them.
@@ -222,26 +220,20 @@ export class Connection {
   dirty = false;
   /** Waits for room in the batch. */
   stalled = false;
-  /** Messages of undone batches that lie in the receive buffer. */
-  pinned = 0;
-  /** A read into the receive buffer is under way elsewhere: it must stay where it is. */
-  reading = false;
+  /** What arrived and was not handled yet. */
+  readonly received: ReceiveBuffer = new ReceiveBuffer();
+  /** What the signatures of authentication cover. */
+  readonly transcript: Transcript = new Transcript();
   /** Stamp of the last KEEPALIVE2_ACK. */
   readonly keepaliveAck: Keepalive = new Keepalive();
   /** KEEPALIVE2_ACK frames received in answer to ours. */
   keepaliveAcks = 0;
 
-  #block = -1;
-  #size = 0;
-  #head = 0;
-  #tail = 0;
   #handshakeBytes = 0;
   /** CLOSE is to be sent behind a message that is half sealed. */
   #closeDue = false;
   /** Messages of a session that ended here, as long as their bytes wait to be sent. */
   #kept: Outbox | null = null;
-  #transcriptIn: Uint8Array[] = [];
-  #transcriptOut: Uint8Array[] = [];
   #openedMs = 0;
   #heardMs = 0;
   #progress = 0;
@@ -272,12 +264,7 @@ export class Connection {
   open(nowMs: number): boolean {
     this.#openedMs = nowMs;
     this.#heardMs = nowMs;
-    this.#block = take(RECEIVE_BYTES_HANDSHAKE);
-    if (this.#block < 0) return false;
-    this.#size = RECEIVE_BYTES_HANDSHAKE;
-    this.#head = this.#block;
-    this.#tail = this.#block;
-    return this.writer.open();
+    return this.received.open() && this.writer.open();
   }
 
   /** TCP is connected: the banner goes out at once, msgr2 "Banner". */
@@ -288,7 +275,7 @@ export class Connection {
     const at = this.writer.beginRaw();
     const end = writeBanner(arena, at, this.messenger.banner);
     this.writer.endRaw(end);
-    this.#transcriptOut.push(arena.bytes.slice(at, end));
+    this.transcript.noteSent(at, end);
     this.messenger.markDirty(this);
   }
 
@@ -299,31 +286,23 @@ export class Connection {
 
   /** Where received bytes go: arena [receiveAt, receiveEnd). Empty while back-pressure holds. */
   get receiveAt(): number {
-    return this.#tail;
+    return this.received.tail;
   }
 
   /** End of the room for received bytes. */
   get receiveEnd(): number {
-    return this.#block + this.#size;
+    return this.received.end;
   }
 
   /** Makes room for received bytes where it can; returns how many fit now. */
   makeRoom(): number {
-    const room = this.receiveEnd - this.#tail;
-    if (this.#fixed || this.phase >= Phase.Draining) return room;
-    const waiting = this.#tail - this.#head;
-    if (this.#head > this.#block && room < this.reader.needed - waiting) {
-      arena.bytes.copyWithin(this.#block, this.#head, this.#tail);
-      this.#head = this.#block;
-      this.#tail = this.#block + waiting;
-    }
-    if (this.#tail === this.receiveEnd) this.#grow(waiting);
-    return this.receiveEnd - this.#tail;
+    if (this.phase >= Phase.Draining) return this.received.end - this.received.tail;
+    return this.received.makeRoom(this.reader.needed);
   }
 
   /** Takes `count` bytes that arrived at `receiveAt`. */
   handleReceived(count: number, nowMs: number): void {
-    this.#tail += count;
+    this.received.tail += count;
     if (this.phase < Phase.Ready) {
       this.#handshakeBytes += count;
       if (this.#handshakeBytes > HANDSHAKE_BYTES_MAX) {
@@ -350,20 +329,20 @@ export class Connection {
         this.messenger.markStalled(this);
         return;
       }
-      const at = this.#head;
+      const at = this.received.head;
       const limit = this.phase < Phase.Ready
         ? HANDSHAKE_FRAME_BYTES_MAX
         : this.messenger.options.frameBytesMax;
-      const next = this.reader.read(at, this.#tail, limit);
+      const next = this.reader.read(at, this.received.tail, limit);
       if (next === 0) return;
       if (next < 0) {
         this.#closeForFault(next, this.phaseName, nowMs);
         return;
       }
-      this.#head = next;
+      this.received.head = next;
       this.#heard(nowMs);
       this.#handleFrame(at, next, nowMs);
-      if (this.#head === this.#tail) this.#rewind();
+      if (this.received.head === this.received.tail) this.received.rewind();
     }
   }
 
@@ -437,7 +416,7 @@ export class Connection {
       const text = `Handshake did not finish within ${options.handshakeMs} ms: it stopped at ` +
         this.phaseName;
       this.close("handshake", text, nowMs);
-    } else if (this.stalled || (this.pinned > 0 && this.#tail === this.receiveEnd)) {
+    } else if (this.stalled || this.received.blocked) {
       this.#heardMs = nowMs; // we do not listen, so its silence says nothing
       this.#probe(nowMs); // and ours would look like death to it
     } else if (nowMs - this.#heardMs >= options.deadMs) {
@@ -445,18 +424,6 @@ export class Connection {
     } else {
       this.#probe(nowMs);
     }
-  }
-
-  /** One message of a batch was done: when it was the last, the buffer can be used again. */
-  release(): void {
-    this.pinned--;
-    this.#settleBuffer();
-  }
-
-  /** The read that `reading` told of is over, and its bytes were handled. */
-  endRead(): void {
-    this.reading = false;
-    this.#settleBuffer();
   }
 
   /** Ends the connection at once; what the session makes of it is the messenger's business. */
@@ -499,7 +466,7 @@ export class Connection {
   endControl(tag: number, payloadEnd: number): void {
     const at = this.writer.endControl(tag, payloadEnd);
     if (this.phase < Phase.AuthSign) {
-      this.#transcriptOut.push(arena.bytes.slice(at, this.writer.tail));
+      this.transcript.noteSent(at, this.writer.tail);
     }
     this.messenger.markDirty(this);
   }
@@ -510,28 +477,6 @@ export class Connection {
     hello.entityType = this.messenger.options.entityType;
     hello.peerAddr.copy(this.peer);
     this.endControl(Tag.Hello, writeHello(arena, this.beginControl(), hello));
-  }
-
-  /**
-   * The 32 bytes of AUTH_SIGNATURE: an HMAC over every byte its sender had received before
-   * authentication ended, zeros when the method has no session key. `ours` picks the direction.
-   */
-  signature(sessionKey: Uint8Array, ours: boolean): Uint8Array {
-    if (sessionKey.length === 0) return new Uint8Array(32);
-    const parts = ours ? this.#transcriptIn : this.#transcriptOut;
-    const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      whole.set(part, at);
-      at += part.length;
-    }
-    return this.messenger.options.crypto.hmacSha256(sessionKey, whole);
-  }
-
-  /** The signatures are exchanged: what they covered is no longer needed. */
-  dropTranscripts(): void {
-    this.#transcriptIn = [];
-    this.#transcriptOut = [];
   }
 
   /**
@@ -563,24 +508,24 @@ export class Connection {
       : -code === Fault.Auth
       ? "auth"
       : "bytes";
-    const from = lastFault.at >= this.#block && lastFault.at < this.receiveEnd;
-    this.close(reason, `${describeFault(from ? this.#frameAt : 0)} (${where})`, nowMs);
+    const start = this.received.contains(lastFault.at) ? this.#frameAt : 0;
+    this.close(reason, `${describeFault(start)} (${where})`, nowMs);
   }
 
   /** Start of the frame in hand, for offsets in messages. */
   #frameAt = 0;
 
   #handleBanner(nowMs: number): boolean {
-    const at = this.#head;
-    const next = readBanner(arena, at, this.#tail, this.banner);
+    const at = this.received.head;
+    const next = readBanner(arena, at, this.received.tail, this.banner);
     if (next === -Fault.Short) return false;
     this.#frameAt = at;
     if (next < 0) {
       this.closeForFault(next, nowMs);
       return false;
     }
-    this.#head = next;
-    this.#transcriptIn.push(arena.bytes.slice(at, next));
+    this.received.head = next;
+    this.transcript.noteReceived(at, next);
     const revision = this.messenger.agree(this.banner);
     if (revision < 0) {
       this.closeForFault(revision, nowMs);
@@ -603,7 +548,7 @@ export class Connection {
     const { tag } = preamble;
     const payload = parts.at[0]!;
     const payloadEnd = payload + preamble.lengths[0]!;
-    if (this.phase < Phase.AuthSign) this.#transcriptIn.push(arena.bytes.slice(at, next));
+    if (this.phase < Phase.AuthSign) this.transcript.noteReceived(at, next);
     if (this.phase < Phase.Ready) {
       if (!this.writer.canHandshake()) {
         this.close("limit", "Peer sends handshake frames without reading the answers", nowMs);
@@ -670,7 +615,7 @@ export class Connection {
     }
     if (header.seq > session.inSeq + 1) this.messenger.counters.gaps++;
     session.inSeq = header.seq;
-    this.pinned++;
+    this.received.pinned++;
     this.messenger.handleMessage(this, session, header, preamble, parts);
     return 0;
   }
@@ -762,39 +707,6 @@ export class Connection {
     this.#progress = 0;
   }
 
-  /** True while something points into the receive buffer. */
-  get #fixed(): boolean {
-    return this.pinned > 0 || this.reading;
-  }
-
-  #settleBuffer(): void {
-    if (this.#fixed) return;
-    if (this.phase === Phase.Closed) this.#freeBuffer();
-    else if (this.#head === this.#tail) this.#rewind();
-  }
-
-  #rewind(): void {
-    if (this.#fixed || this.#block < 0) return;
-    this.#head = this.#block;
-    this.#tail = this.#block;
-  }
-
-  /** The buffer is full: a larger one, as far as the frame at its front needs and allows. */
-  #grow(waiting: number): void {
-    const busy = waiting === 0 || this.reader.needed <= this.#size;
-    if (busy && this.#size >= RECEIVE_BYTES_BUSY) return;
-    const large = this.#size * 2 > RECEIVE_BYTES_BUSY;
-    if (large && arenaTaken() + this.#size * 2 > ARENA_BYTES - RESERVE_BYTES) return;
-    const block = take(this.#size * 2);
-    if (block < 0) return;
-    arena.bytes.copyWithin(block, this.#head, this.#tail);
-    give(this.#block);
-    this.#block = block;
-    this.#size *= 2;
-    this.#head = block;
-    this.#tail = block + waiting;
-  }
-
   #end(nowMs: number): void {
     if (this.phase !== Phase.Draining) this.lastPhase = this.phase;
     this.phase = Phase.Closed;
@@ -802,18 +714,9 @@ export class Connection {
     this.reader.close();
     this.#kept?.close();
     this.#kept = null;
-    this.dropTranscripts();
+    this.transcript.clear();
     this.messenger.handleClosed(this, nowMs);
-    if (!this.#fixed) this.#freeBuffer();
-  }
-
-  #freeBuffer(): void {
-    if (this.#block < 0) return;
-    give(this.#block);
-    this.#block = -1;
-    this.#size = 0;
-    this.#head = 0;
-    this.#tail = 0;
+    this.received.close();
   }
 }
 

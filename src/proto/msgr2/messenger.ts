@@ -342,7 +342,7 @@ export class Messenger {
         session.takenSeq = batch.seq(index);
         if (!session.lossy && session.connection !== null) this.markDirty(session.connection);
       }
-      connection.release();
+      connection.received.release();
     }
     batch.clear();
     this.#out = null;
