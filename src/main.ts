@@ -56,9 +56,13 @@ const COMMANDS: Record<string, Entry> = {
 /** Runs a command line; returns the exit code. */
 export async function main(words: string[]): Promise<number> {
   const [name, ...rest] = words;
-  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+  if (name === undefined) {
+    printError(overview());
+    return Exit.Usage;
+  }
+  if (name === "--help" || name === "-h" || name === "help") {
     printLine(overview());
-    return name === undefined ? Exit.Usage : Exit.Ok;
+    return Exit.Ok;
   }
   if (name === "--version" || name === "-V") {
     printLine(versionText());
@@ -76,7 +80,8 @@ export async function main(words: string[]): Promise<number> {
     return await command.run(rest);
   } catch (error) {
     if (error instanceof UsageError) {
-      printError(`${error.message}\nTry "fairlead ${name} --help".`);
+      printError(error.message);
+      if (error.seeHelp) printError(`Try "fairlead ${name} --help".`);
       return Exit.Usage;
     }
     printError(error instanceof Error ? error.message : String(error));

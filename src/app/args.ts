@@ -15,6 +15,13 @@ export const Exit = { Ok: 0, Failure: 1, Usage: 2 } as const;
 /** The words on the command line are wrong: the process ends with {@linkcode Exit.Usage}. */
 export class UsageError extends Error {
   override name = "UsageError";
+  /** True when `--help` of the command says what would be right. */
+  readonly seeHelp: boolean;
+
+  constructor(message: string, seeHelp = false) {
+    super(message);
+    this.seeHelp = seeHelp;
+  }
 }
 
 interface FlagBase {
@@ -139,7 +146,8 @@ export function parseArgs<F extends Record<string, Flag>>(
     if (flag.kind === "boolean") {
       if (found.attached !== undefined) {
         throw new UsageError(
-          `Cannot use ${shown} as it must stand alone: current value is ${word}`,
+          `Cannot use ${shown} as it must stand alone: current value is ${JSON.stringify(word)}`,
+          true,
         );
       }
       values[name] = true;
@@ -147,9 +155,13 @@ export function parseArgs<F extends Record<string, Flag>>(
     }
     const text = found.attached ?? words[++i];
     if (text === undefined) {
-      throw new UsageError(`Cannot use ${shown} as ${flag.value} must follow it: nothing does`);
+      throw new UsageError(
+        `Cannot use ${shown} as ${flag.value} must follow it: nothing does`,
+        true,
+      );
     }
-    values[name] = convert(flag, shown, text, values[name]);
+    const value = flagValue(flag, shown, text);
+    values[name] = flag.kind === "list" ? [...(values[name] as string[]), text] : value;
   }
   if (!help) checkPositionals(table, positionals);
   return { help, flags: values as Parsed<F>["flags"], positionals };
@@ -183,19 +195,18 @@ function initial(flag: Flag): Value {
   return flag.kind === "list" ? [] : flag.default;
 }
 
-function convert(
+/** The value that a word means to a flag; throws a {@linkcode UsageError} that calls it `shown`. */
+export function flagValue(
   flag: TextFlag | NumberFlag | ListFlag,
   shown: string,
   text: string,
-  before: Value,
-): Value {
-  if (flag.kind === "list") return [...(before as string[]), text];
+): number | string {
   if (flag.kind === "number") {
     const number = /^[+-]?\d+$/.test(text) ? Number(text) : NaN;
     if (number >= flag.min && number <= flag.max) return number;
     throw wrong(shown, `a whole number from ${flag.min} to ${flag.max}`, text);
   }
-  if (flag.choices === undefined || flag.choices.includes(text)) return text;
+  if (flag.kind === "list" || (flag.choices?.includes(text) ?? true)) return text;
   throw wrong(shown, flag.choices.join(" or "), text);
 }
 
@@ -206,23 +217,31 @@ function checkPositionals<F extends Record<string, Flag>>(
   const wanted = table.positionals ?? [];
   const missing = wanted[words.length];
   if (missing !== undefined && !missing.optional) {
-    throw new UsageError(`Cannot run ${table.name} as ${missing.name} is missing: ${usage(table)}`);
+    throw new UsageError(
+      `Cannot run ${table.name} as ${missing.name} is missing: ${usage(table)}`,
+      true,
+    );
   }
   if (words.length > wanted.length && !wanted.at(-1)?.many) {
     const word = words[wanted.length]!;
     throw new UsageError(
       `Cannot run ${table.name} as "${word}" is one word too many: ${usage(table)}`,
+      true,
     );
   }
 }
 
 function wrong(shown: string, expected: string, text: string): UsageError {
-  return new UsageError(`Cannot use ${shown} as it must be ${expected}: current value is ${text}`);
+  const value = JSON.stringify(text);
+  return new UsageError(
+    `Cannot use ${shown} as it must be ${expected}: current value is ${value}`,
+    true,
+  );
 }
 
 function unknown<F extends Record<string, Flag>>(table: Command<F>, word: string): UsageError {
   const flag = word.replace(/=.*$/s, "");
   const near = nearest(flag, ["--help", ...Object.keys(table.flags).map((name) => `--${name}`)]);
   const hint = near === null ? `see ${table.name} --help` : `did you mean ${near}`;
-  return new UsageError(`Cannot run ${table.name} as it has no flag ${flag}: ${hint}`);
+  return new UsageError(`Cannot run ${table.name} as it has no flag ${flag}: ${hint}`, near !== null);
 }

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { type Command, type Flag, parseArgs, UsageError } from "./args.ts";
+import { type BooleanFlag, type Command, type Flag, flagValue, parseArgs, UsageError } from "./args.ts";
 import { nearest } from "./nearest.ts";
 
 /** Spread into a command's flags. */
@@ -38,12 +38,6 @@ export async function withConfig<F extends Record<string, Flag>>(
     if (at >= 0) {
       if (positionals.length <= at) added.push(textOf(path, key, value));
     } else added.push(...flagWords(table, path, key, value));
-  }
-  try {
-    parseArgs(table, added);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    throw new UsageError(`Cannot use configuration ${path}: ${error.message}`);
   }
   return [...added, ...words];
 }
@@ -78,12 +72,21 @@ function flagWords<F extends Record<string, Flag>>(
       return value ? [`--${key}`] : [];
     case "number":
       if (typeof value !== "number") throw wrong(path, key, "a number", value);
-      return [`--${key}=${value}`];
+      return [word(flag, path, key, `${value}`)];
     case "list":
       if (!Array.isArray(value)) throw wrong(path, key, "a list of texts", value);
-      return value.map((one: unknown) => `--${key}=${textOf(path, key, one)}`);
+      return value.map((one: unknown) => word(flag, path, key, textOf(path, key, one)));
     case "text":
-      return [`--${key}=${textOf(path, key, value)}`];
+      return [word(flag, path, key, textOf(path, key, value))];
+  }
+}
+
+/** Checked here, where the error can name the key rather than a flag that nobody typed. */
+function word(flag: Exclude<Flag, BooleanFlag>, path: string, key: string, text: string): string {
+  try {
+    return `--${key}=${flagValue(flag, `"${key}"`, text)}`;
+  } catch (error) {
+    throw new UsageError(`${(error as Error).message} in configuration ${path}`);
   }
 }
 

@@ -8,11 +8,13 @@ import type { AuthOptions } from "../proto/msgr2/messenger.ts";
 import { POLICIES, type Policy } from "../proto/msgr2/policy.ts";
 import { type Keyring, parseKeyring } from "../wire/cephx/keyring.ts";
 import type { EntityAddr } from "../wire/msgr2/entity_addr.ts";
-import { parseEntityName } from "../wire/msgr2/hello.ts";
+import { formatEntityName } from "../wire/cephx/entity_name.ts";
 import { isLoopback } from "./address.ts";
+import { addressText } from "./address_text.ts";
 import { UsageError } from "./args.ts";
 import { authCephx, authNone, type ModeName } from "./auth.ts";
 import type { IoRoad } from "./endpoint.ts";
+import { nameArgument } from "./name_argument.ts";
 
 /** Spread into a command's flags. */
 export const CONNECTION_FLAGS = {
@@ -85,7 +87,7 @@ export async function connectionSettings(
   const method = flags.auth ?? (flags.keyring === undefined ? "none" : "cephx");
   const mode = flags.mode ?? (method === "cephx" ? "secure" : "crc");
   const io = flags.io as IoRoad;
-  parseEntityName(flags.name);
+  const entity = nameArgument("--name", flags.name);
   if (method === "none") {
     if (mode === "secure") {
       throw new UsageError(
@@ -100,7 +102,6 @@ export async function connectionSettings(
     );
   }
   const keyring = await readKeyring(flags.keyring);
-  const entity = parseEntityName(flags.name);
   if (side === "client" && keyring.get(entity) === undefined) {
     throw new UsageError(
       `Cannot authenticate as ${flags.name} as ${flags.keyring} must have its key: it has ${
@@ -122,8 +123,15 @@ export async function readKeyring(path: string): Promise<Keyring> {
   try {
     return parseKeyring(await Deno.readTextFile(path));
   } catch (error) {
-    throw new UsageError(`Cannot read keyring ${path}: ${(error as Error).message}`);
+    // Of a line it says itself that it cannot be read.
+    const why = (error as Error).message.replace(/^Cannot read keyring line/, "line");
+    throw new UsageError(`Cannot read keyring ${path}: ${why}`);
   }
+}
+
+/** How those who connect are let in, in words: `cephx, secure`. */
+export function securityText({ method }: ConnectionSettings, mode: string): string {
+  return `${method === "none" ? "no authentication" : "cephx"}, ${mode}`;
 }
 
 /** The policy of a session that we open. */
@@ -147,11 +155,11 @@ export function refuseOpenListener(
 ): void {
   if (isLoopback(address) || settings.method === "cephx" || flags.auth === "none") return;
   throw new UsageError(
-    `Cannot listen on ${address} without a keyring as others can reach it: give --keyring FILE, ` +
+    `Cannot listen on ${addressText(address)} without a keyring as others can reach it: give --keyring FILE, ` +
       "or --auth none to let everybody in",
   );
 }
 
 function keyringNames(keyring: Keyring): string {
-  return [...keyring.entries()].map(({ name }) => `${name.type}.${name.id}`).join(", ");
+  return [...keyring.entries()].map(({ name }) => formatEntityName(name)).join(", ");
 }

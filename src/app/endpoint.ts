@@ -9,7 +9,7 @@ import { assert } from "../mem/assert.ts";
 import { U64 } from "../mem/u64.ts";
 import { nowMs } from "../io/clock.ts";
 import { NodeCrypto } from "../io/crypto.ts";
-import { errnoText } from "../io/errno.ts";
+import { Errno, errnoText } from "../io/errno.ts";
 import { libcAvailable, libcRefusal } from "../io/libc.ts";
 import { gcmMaker } from "../io/libcrypto.ts";
 import type { EntityAddr } from "../wire/msgr2/entity_addr.ts";
@@ -27,6 +27,7 @@ import type { Outbox } from "../proto/msgr2/outbox.ts";
 import { POLICIES, type Policy } from "../proto/msgr2/policy.ts";
 import { type Session, SessionState } from "../proto/msgr2/session.ts";
 import { hostText, resolve } from "./address.ts";
+import { addressText } from "./address_text.ts";
 import { authNone } from "./auth.ts";
 import { DenoLoop } from "./deno_loop.ts";
 import { Loop, type Road } from "./loop.ts";
@@ -141,7 +142,10 @@ export class Endpoint implements AsyncIterable<Batch> {
     const wanted = await resolve(address);
     const bound = this.#road.listen(hostText(wanted), wanted.port);
     if (typeof bound === "number") {
-      throw new Error(`Cannot listen on ${wanted}: ${errnoText(bound)}`);
+      const remedy = bound === -Errno.Eaddrinuse
+        ? ", another program uses that port: give another one"
+        : "";
+      throw new Error(`Cannot listen on ${addressText(wanted)}: ${errnoText(bound)}${remedy}`);
     }
     wanted.port = bound.port;
     const { addrs } = this.messenger;

@@ -23,7 +23,7 @@ export function helpText<F extends Record<string, Flag>>(table: Command<F>): str
     ...(examples.length === 0
       ? []
       : [`Examples:\n${examples.map(([line, why]) => `  # ${why}\n  ${line}\n`).join("")}`]),
-  ].join("\n");
+  ].join("\n").trimEnd();
 }
 
 /** One line: `fairlead send [options] ADDR [FILE]`. */

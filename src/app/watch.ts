@@ -6,11 +6,16 @@
  */
 import { nowMs } from "../io/clock.ts";
 import { type Session, SessionState } from "../proto/msgr2/session.ts";
+import { addressText } from "./address_text.ts";
+import { countText } from "./count_text.ts";
 
 const TICK_MS = 500;
 /** A shorter interruption is not worth a word. */
 const FIRST_WORD_MS = 1000;
+/** Between two words with different reasons. */
 const NEXT_WORD_MS = 10_000;
+/** The longest between two words with the same reason, which come more and more seldom. */
+const REPEAT_MAX_MS = 160_000;
 
 /** Ends in an error, or not at all. */
 export class Watch {
@@ -24,7 +29,10 @@ export class Watch {
   #progress = "";
   #movedMs = nowMs();
   #nextWordMs = nowMs() + FIRST_WORD_MS;
-  #spoke = false;
+  /** The reason that was told last; empty when nothing was told. */
+  #told = "";
+  #repeatMs = 0;
+  #repeatAtMs = 0;
 
   /**
    * @param timeoutSeconds longest time without progress; 0 waits for ever
@@ -51,27 +59,36 @@ export class Watch {
 
   #look(now: number): void {
     const session = this.#session;
-    const { target, unacknowledged } = session;
+    const { unacknowledged } = session;
+    const target = addressText(session.target!);
     const ready = session.state === SessionState.Ready;
     const progress = `${session.epoch} ${session.ackedSeq} ${unacknowledged}`;
     if (ready && (unacknowledged === 0 || progress !== this.#progress)) {
       this.#progress = progress;
       this.#movedMs = now;
       this.#nextWordMs = now + FIRST_WORD_MS;
-      if (this.#spoke) this.#say(`${target} is there`);
-      this.#spoke = false;
+      if (this.#told !== "") this.#say(`${target} is there`);
+      this.#told = "";
       return;
     }
     const waitedMs = now - this.#movedMs;
     const why = ready
-      ? `${unacknowledged} messages are not acknowledged`
-      : session.lastFault || "it does not answer";
+      ? `it does not acknowledge ${countText(unacknowledged, "message")}`
+      : addressText(session.lastFault || "it does not answer");
     if (waitedMs >= this.#timeoutMs) {
-      this.fail(new Error(`Gave up on ${target} after ${Math.floor(waitedMs / 1000)} s: ${why}`));
-    } else if (now >= this.#nextWordMs) {
-      this.#nextWordMs = now + NEXT_WORD_MS;
-      this.#spoke = true;
-      this.#say(`Waiting for ${target}: ${why}`);
+      this.fail(new Error(`Gave up on ${target} after ${secondsText(waitedMs)}: ${why}`));
+      return;
     }
+    const isNew = why !== this.#told;
+    if (now < this.#nextWordMs || (!isNew && now < this.#repeatAtMs)) return;
+    this.#say(`Waiting for ${target}: ${why}${isNew ? "" : ` (since ${secondsText(waitedMs)})`}`);
+    this.#repeatMs = isNew ? NEXT_WORD_MS : Math.min(this.#repeatMs * 2, REPEAT_MAX_MS);
+    this.#repeatAtMs = now + this.#repeatMs;
+    this.#nextWordMs = now + NEXT_WORD_MS;
+    this.#told = why;
   }
+}
+
+function secondsText(ms: number): string {
+  return `${Math.floor(ms / 1000)} s`;
 }

@@ -335,7 +335,9 @@ export class Net {
       connection.handleEnd("Connection refused (ECONNREFUSED)", this.now);
       return;
     }
-    const client = EntityAddr.parse(`v2:10.0.0.${this.nodes.indexOf(node) + 1}:${5000}/0`);
+    const client = EntityAddr.parse(`v2:10.0.0.${this.nodes.indexOf(node) + 1}:5000/0`);
+    if (node.address !== null) client.copy(node.address); // a listener dials from its own host
+    client.port = 5000;
     const accepted = server.messenger.accept(client, server.address!, this.now);
     if (accepted === null) {
       connection.handleEnd("", this.now);

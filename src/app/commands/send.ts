@@ -5,8 +5,10 @@
  * @module
  */
 import type { Session } from "../../proto/msgr2/session.ts";
+import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import { crc32c } from "../../wire/crc32c.ts";
 import { PRIORITY_DEFAULT } from "../../wire/msgr2/message.ts";
+import { addressText } from "../address_text.ts";
 import { command, Exit, parseArgs, UsageError } from "../args.ts";
 import {
   clientPolicy,
@@ -14,11 +16,14 @@ import {
   connectionSettings,
   POLICY_FLAG,
 } from "../connection_flags.ts";
+import { countText } from "../count_text.ts";
 import { Endpoint } from "../endpoint.ts";
 import { helpText } from "../help.ts";
-import { linesOf } from "../lines.ts";
+import { linesOf, LineTooLong } from "../lines.ts";
 import { FairleadType } from "../message_types.ts";
+import { resolveArgument } from "../name_argument.ts";
 import { Progress } from "../progress.ts";
+import { dialNext, refusalText } from "../session_text.ts";
 import { onStop } from "../signals.ts";
 import { printError, printLine } from "../terminal.ts";
 import { Watch } from "../watch.ts";
@@ -26,9 +31,10 @@ import { Watch } from "../watch.ts";
 const SEND = command({
   name: "fairlead send",
   summary: "Sends lines or a file through one lossless session",
-  description: "Each line of FILE, or of standard input, is one message. The session is made " +
-    "again\nwhenever it breaks. Exit code 0 only when the far end acknowledged all (with " +
-    "--policy\nlossy: when all was sent).",
+  description: "Each line of FILE, or of standard input, is one message; a line has 4 MiB at most, " +
+    "longer\nones need --file. The session is made again whenever it breaks. Exit code 0 only when " +
+    "the\nfar end acknowledged all (with --policy lossy: when all was sent). The first Ctrl-C reads\n" +
+    "no more and drains, a second one ends at once.",
   positionals: [
     { name: "ADDR", help: "where a listener or a hub is: v2:HOST:PORT" },
     { name: "FILE", help: "what to send; - is standard input, as is no FILE", optional: true },
@@ -51,13 +57,21 @@ const SEND = command({
       default: 0,
       help: "give up after this long without progress; 0 keeps trying",
     },
+    drain: {
+      kind: "number",
+      value: "SECONDS",
+      min: 0,
+      max: 3600,
+      default: 5,
+      help: "how long a stop waits for what is not acknowledged",
+    },
     ...POLICY_FLAG,
     ...CONNECTION_FLAGS,
   },
   examples: [
-    ["dmesg | fairlead send v2:10.0.0.1:8700 -", "Lines of standard input"],
-    ["fairlead send v2:hub.example:8700 --file image.raw", "A file, bit-exact"],
-    ["fairlead send v2:hub.example:8700 -k gw1.keyring -n client.gw1 log.txt", "Encrypted"],
+    ["dmesg | fairlead send v2:10.0.0.1:3300 -", "Lines of standard input"],
+    ["fairlead send v2:hub.example:3300 --file image.raw", "A file, bit-exact"],
+    ["fairlead send v2:hub.example:3300 -k gw1.keyring -n client.gw1 log.txt", "Encrypted"],
   ],
 });
 
@@ -76,11 +90,13 @@ export async function run(words: string[]): Promise<number> {
   }
   const [address, path = "-"] = positionals as [string, string | undefined];
   const settings = await connectionSettings(flags, "client");
+  const targets = await resolveArgument("ADDR", address);
   using source = await openSource(path);
   const endpoint = new Endpoint({ auth: settings.auth, io: settings.io });
   let watch: Watch | null = null;
+  let drainTimer: ReturnType<typeof setTimeout> | undefined;
   try {
-    const session = await endpoint.connect(address, clientPolicy(flags.policy));
+    const session = await endpoint.connect(targets[0]!, clientPolicy(flags.policy));
     watch = new Watch(session, flags.timeout, printError);
     const job: Job = {
       endpoint,
@@ -88,14 +104,18 @@ export async function run(words: string[]): Promise<number> {
       watch,
       source,
       priority: flags.priority,
+      isFile: flags.file,
+      taken: 0,
+      queued: 0,
+      complete: false,
       stop: new AbortController(),
     };
-    const wantLossless = flags.policy === "lossless";
-    observe(job, wantLossless, flags.file);
-    onStop(() => job.stop.abort());
+    observe(job, targets, flags.policy === "lossless");
+    onStop(() => drainTimer = stopSending(job, flags.drain));
     const work = flags.file ? sendFile(job) : sendLines(job);
     return await Promise.race([work, watch.failed]);
   } finally {
+    clearTimeout(drainTimer);
     watch?.stop();
     await endpoint.close();
   }
@@ -107,6 +127,13 @@ interface Job {
   readonly watch: Watch;
   readonly source: Source;
   readonly priority: number;
+  readonly isFile: boolean;
+  /** Messages made of what was read. */
+  taken: number;
+  /** Those that the session has taken. */
+  queued: number;
+  /** All of the input has been queued. */
+  complete: boolean;
   /** The operator wants the end. */
   readonly stop: AbortController;
 }
@@ -149,51 +176,90 @@ async function openSource(path: string): Promise<Source> {
 }
 
 /** What happens to the session and matters to what is being sent. */
-function observe({ endpoint, session, watch }: Job, wantLossless: boolean, isFile: boolean): void {
+function observe(job: Job, targets: readonly EntityAddr[], wantLossless: boolean): void {
+  const { endpoint, session, watch, isFile } = job;
   endpoint.onEvent((event) => {
     if (event.session !== session) return;
+    const target = addressText(session.target!);
     if (event.kind === "connect" && wantLossless && session.lossy) {
       watch.fail(
         new Error(
-          `Cannot send losslessly as ${session.target} keeps no sessions: start it with ` +
+          `Cannot send losslessly as ${target} keeps no sessions: start it with ` +
             "--policy lossless, or send with --policy lossy",
         ),
       );
     } else if (event.kind === "refused") {
-      watch.fail(new Error(`Cannot send to ${session.target}: ${event.text}`));
+      watch.fail(new Error(`Cannot send to ${target}: ${refusalText(event)}`));
+    } else if (event.kind === "fault") {
+      dialNext(session, targets);
     } else if (event.kind === "remoteReset") {
       if (isFile) {
         watch.fail(
-          new Error(`Cannot go on as ${session.target} was restarted: send the file again`),
+          new Error(`Cannot go on as ${target} was restarted: send the file again`),
         );
-      } else printError(`${session.target} was restarted: the last lines may arrive twice`);
+      } else printError(`${target} was restarted: the last lines may arrive twice`);
     } else if (event.kind === "reset") {
-      watch.fail(new Error(`Session with ${session.target} is over: ${event.text}`));
+      const lost = countText(job.taken - job.queued + session.dropped, "message");
+      const hint = isFile ? ", and whether it listens with -o" : "";
+      watch.fail(
+        new Error(
+          `Session with ${target} is over: ${event.text}; ${lost} not acknowledged, see the ` +
+            `output of the far end${hint}`,
+        ),
+      );
     }
   });
+}
+
+/** Reads no more, says what is waited for, and fails when the wait is over. */
+function stopSending(job: Job, drainSeconds: number): ReturnType<typeof setTimeout> | undefined {
+  const { isFile, session, source, watch } = job;
+  job.stop.abort();
+  const target = addressText(session.target!);
+  if (isFile && !job.complete) {
+    watch.fail(new Error(`Stopped before all of ${source.name} was sent to ${target}`));
+    return undefined;
+  }
+  if (!session.established && job.taken === 0) {
+    watch.fail(new Error(`Stopped: ${target} was never reached, nothing was sent`));
+    return undefined;
+  }
+  const open = (): string =>
+    countText(job.taken - job.queued + session.unacknowledged, "message");
+  printError(
+    `Stopping: up to ${drainSeconds} s for ${target} to acknowledge ${open()}; Ctrl-C again ends ` +
+      "at once",
+  );
+  return setTimeout(() => {
+    const text = `Stopped: ${open()} not acknowledged by ${target} within ${drainSeconds} s`;
+    watch.fail(new Error(text));
+  }, drainSeconds * 1000);
 }
 
 async function sendLines(job: Job): Promise<number> {
   const { endpoint, session, source, priority, stop } = job;
   await endpoint.established(session);
   const progress = new Progress(null, "lines");
-  const tick = setInterval(() => progress.update(count - session.unacknowledged), 100);
-  let count = 0;
+  const tick = setInterval(() => progress.update(job.queued - session.unacknowledged), 100);
+  let refused: LineTooLong | null = null;
   try {
     for await (const front of linesOf(chunksOf(source, stop.signal), LINE_BYTES_MAX)) {
       await queue(job, { type: FairleadType.Line, front, priority });
-      count++;
       if (stop.signal.aborted) break;
     }
-    if (stop.signal.aborted && session.unacknowledged > 0) {
-      printError(`Waiting for ${session.unacknowledged} acknowledgements; once more ends at once`);
-    }
+  } catch (error) {
+    if (!(error instanceof LineTooLong)) throw error;
+    refused = error; // told when the lines before it have arrived
+  }
+  try {
     await endpoint.flushed(session);
   } finally {
     clearInterval(tick);
-    progress.end(count - session.unacknowledged);
+    progress.end(job.queued - session.unacknowledged);
   }
-  return Exit.Ok;
+  if (refused === null) return Exit.Ok;
+  const before = countText(job.queued, "line");
+  throw new Error(`${refused.message}; ${before} before it arrived, nothing after it was sent`);
 }
 
 async function sendFile(job: Job): Promise<number> {
@@ -218,6 +284,7 @@ async function sendFile(job: Job): Promise<number> {
     if (stop.signal.aborted) throw new Error(`Stopped before all of ${source.name} was sent`);
     const end = json({ size, crc32c: crc });
     await queue(job, { type: FairleadType.FileEnd, front: end, priority });
+    job.complete = true;
     await endpoint.flushed(session);
   } finally {
     clearInterval(tick);
@@ -227,16 +294,16 @@ async function sendFile(job: Job): Promise<number> {
 }
 
 /** Queues a message; waits while the session's queue is full. */
-async function queue(
-  { endpoint, session }: Job,
-  message: Parameters<Session["send"]>[0],
-): Promise<void> {
+async function queue(job: Job, message: Parameters<Session["send"]>[0]): Promise<void> {
+  const { endpoint, session } = job;
+  job.taken++;
   while (session.send(message) === 0) {
     await endpoint.writable(session);
-    if (session.send(message) > 0) return;
+    if (session.send(message) > 0) break;
     // The arena is full although this session's share is not: others must give back first.
     await new Promise<void>((resolve) => setImmediate(resolve));
   }
+  job.queued++;
 }
 
 /** Fills the chunk as far as there are bytes; 0 at the end, or when the operator wants it. */

@@ -230,7 +230,7 @@ function handleClientIdent(connection: Connection, at: number, end: number, nowM
   if (next < 0) return next;
   const { messenger } = connection;
   if (ident.addrs.count === 0) return fail(Fault.Field, "CLIENT_IDENT addrs", at, 0, "one or more");
-  if (!messenger.isOwnAddress(connection, ident.target)) {
+  if (!messenger.own.has(ident.target, connection.local)) {
     return fail(
       Fault.Field,
       `CLIENT_IDENT target ${ident.target}`,
@@ -286,6 +286,13 @@ function placeClient(
   }
   if (!sameIdentity(connection, existing)) {
     return identityFault(connection, existing, Tag.ClientIdent, at);
+  }
+  if (existing.target !== null && !existing.established) {
+    // We are dialling this address and have not met its owner: a stranger must not pass for it.
+    if (!connection.peer.sameHost(existing.target)) {
+      const field = `CLIENT_IDENT addrs ${ident.addrs} from ${connection.peer}`;
+      return fail(Fault.Auth, field, at, connection.peer.port, "sent by the host they name");
+    }
   }
   const restarted = !existing.clientCookie.isZero() && !existing.serverCookie.isZero() &&
     !existing.clientCookie.equals(ident.cookie);
@@ -354,7 +361,7 @@ function startSession(
   else messenger.newCookie(session.serverCookie);
   session.connectSeq = 0;
   const ident = new ServerIdent();
-  messenger.fillServerAddrs(connection, client.target, ident.addrs);
+  messenger.own.fillServer(connection.local, client.target, ident.addrs);
   ident.gid.copy(messenger.options.gid);
   ident.globalSeq = messenger.nextGlobalSeq(0);
   ident.supported.copy(messenger.options.features.supported);

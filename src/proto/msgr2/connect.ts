@@ -111,7 +111,7 @@ function handleHello(connection: Connection, at: number, end: number): number {
   if (next < 0) return next;
   connection.peerType = hello.entityType;
   connection.seenAs.copy(hello.peerAddr);
-  connection.messenger.learnAddress(hello.peerAddr);
+  connection.messenger.own.learn(hello.peerAddr);
   connection.phase = Phase.Auth;
   const { clientMethods } = connection.messenger.options.auth;
   for (const method of clientMethods) {
@@ -288,7 +288,7 @@ function sendClientIdent(connection: Connection): void {
   const { messenger } = connection;
   const session = connection.session!;
   const ident = new ClientIdent();
-  messenger.fillAddrs(connection, ident.addrs);
+  messenger.own.fillClient(connection.seenAs, ident.addrs);
   ident.target.copy(session.target!);
   messenger.fillGid(connection, ident.gid);
   ident.globalSeq = connection.globalSeq;
@@ -307,7 +307,7 @@ function sendReconnect(connection: Connection): void {
   const { messenger } = connection;
   const session = connection.session!;
   const reconnect = new SessionReconnect();
-  messenger.fillAddrs(connection, reconnect.addrs);
+  messenger.own.fillClient(connection.seenAs, reconnect.addrs);
   reconnect.clientCookie.copy(session.clientCookie);
   reconnect.serverCookie.copy(session.serverCookie);
   reconnect.globalSeq = connection.globalSeq;

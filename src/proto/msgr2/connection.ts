@@ -38,57 +38,11 @@ import { FrameReader } from "./frame_reader.ts";
 import { FrameWriter } from "./frame_writer.ts";
 import type { Messenger } from "./messenger.ts";
 import { isAborted, isNumbered, type Outbox, recordMark, recordSeq } from "./outbox.ts";
+import { type CloseReason, Phase, PHASE_NAMES } from "./phase.ts";
 import type { Session } from "./session.ts";
 import { Transcript } from "./transcript.ts";
 
-/**
- * Phases of a connection, in the order in which it goes through them.
- *
- * ```ts
- * import assert from "node:assert/strict";
- * import { Phase } from "@fairlead/fairlead";
- *
- * assert.ok(Phase.Opening < Phase.Auth && Phase.Auth < Phase.Ready && Phase.Ready < Phase.Closed);
- * ```
- */
-export const Phase = {
-  /** TCP is not connected yet. */
-  Opening: 0,
-  /** Waiting for the peer's banner. */
-  Banner: 1,
-  /** Waiting for HELLO. */
-  Hello: 2,
-  /** Authentication frames. */
-  Auth: 3,
-  /** Waiting for AUTH_SIGNATURE. */
-  AuthSign: 4,
-  /** Waiting for COMPRESSION_REQUEST or COMPRESSION_DONE. */
-  Compression: 5,
-  /** CLIENT_IDENT was sent, or an ident or reconnect is awaited. */
-  Ident: 6,
-  /** SESSION_RECONNECT was sent. */
-  Reconnect: 7,
-  /** Messages flow. */
-  Ready: 8,
-  /** What was written is still to be sent, then the connection closes. */
-  Draining: 9,
-  /** Over. */
-  Closed: 10,
-} as const;
-
-const PHASE_NAMES = [
-  "opening",
-  "banner",
-  "hello",
-  "auth",
-  "auth signature",
-  "compression",
-  "ident",
-  "reconnect",
-  "ready",
-  "draining",
-  "closed",
-] as const;
+export { type CloseReason, Phase } from "./phase.ts";
 
 /** The part of connection_secret that is the AES-128 key, and the nonces behind it. */
 const SECRET_KEY_END = 16;
@@ -99,24 +53,6 @@ export const CONNECTION_SECRET_SIZE = 64;
 
 /** Bytes that count as life although the frame they belong to is not whole yet. */
 const PROGRESS_BYTES = 16 * 1024;
-
-/** Why a connection ended; each is counted by the messenger under this name. */
-export type CloseReason =
-  | "local"
-  | "peer"
-  | "cut"
-  | "bytes"
-  | "feature"
-  | "auth"
-  | "identity"
-  | "limit"
-  | "memory"
-  | "handshake"
-  | "silent"
-  | "nonce"
-  | "replaced"
-  | "stale"
-  | "wait";
 
 /**
  * One TCP connection as a machine: received bytes in, frames to send and messages out. It is made
@@ -208,8 +144,10 @@ export class Connection {
   readonly globalId: U64 = new U64();
   /** global_seq of this attempt (connecting side). */
   globalSeq = 0;
-  /** True once messages flowed. */
+  /** True once messages can flow. */
   ready = false;
+  /** True once a message or an acknowledgement came. */
+  fruitful = false;
   /** The phase in which it ended. */
   lastPhase: number = Phase.Opening;
   /** Why it ended. */
@@ -451,6 +389,7 @@ export class Connection {
    * before lies in `outbox`, which is closed once that is sent.
    */
   sayClose(outbox: Outbox, nowMs: number): void {
+    this.pollTransmit(nowMs); // a last ACK, so that what was taken over is not sent again
     this.#kept = outbox;
     this.#closeDue = this.messenger.closeAgreed(this);
     this.messenger.markDirty(this);
@@ -615,6 +554,7 @@ export class Connection {
     }
     if (header.seq > session.inSeq + 1) this.messenger.counters.gaps++;
     session.inSeq = header.seq;
+    this.fruitful = true;
     this.received.pinned++;
     this.messenger.handleMessage(this, session, header, preamble, parts);
     return 0;
@@ -636,6 +576,7 @@ export class Connection {
     }
     this.#dropSent(session);
     if (seq > session.ackedSeq) session.ackedSeq = seq;
+    this.fruitful = true;
     if (outbox.queued > 0) this.messenger.markDirty(this);
     return 0;
   }

@@ -8,17 +8,10 @@
  */
 import { assert } from "../../mem/assert.ts";
 import { fail, Fault } from "../../mem/fault.ts";
-import {
-  CONNECTIONS_MAX,
-  FRAME_BYTES_MAX,
-  HANDSHAKES_MAX,
-  OUTBOX_BYTES_MAX,
-  SESSIONS_MAX,
-} from "../../mem/limits.ts";
+import { CONNECTIONS_MAX, HANDSHAKES_MAX, SESSIONS_MAX } from "../../mem/limits.ts";
 import { U64 } from "../../mem/u64.ts";
-import type { AeadMaker } from "../../wire/msgr2/aead.ts";
-import { type Banner, Banner as BannerRecord } from "../../wire/msgr2/banner.ts";
 import {
+  Banner,
   FAIRLEAD_CLOSE,
   MSGR2_FEATURE_COMPRESSION,
   MSGR2_FEATURE_REVISION_1,
@@ -29,138 +22,27 @@ import type { FrameParts } from "../../wire/msgr2/frame.ts";
 import type { ClientIdent } from "../../wire/msgr2/ident.ts";
 import type { MessageHeader } from "../../wire/msgr2/message.ts";
 import type { Preamble } from "../../wire/msgr2/preamble.ts";
-import type { AuthClient, AuthServer, Crypto } from "./auth.ts";
 import { Batch } from "./batch.ts";
 import { type CloseReason, Connection, Phase } from "./connection.ts";
 import { Counters } from "./counters.ts";
+import { Directory } from "./directory.ts";
+import { EventQueue, type MessengerEvent } from "./events.ts";
+import type { MessengerOptions } from "./options.ts";
+import { OwnAddresses } from "./own_addresses.ts";
 import type { Policy } from "./policy.ts";
 import { Session, SessionState } from "./session.ts";
 
-/** Authentication of one entity: what it offers as a client, what it asks as a server. */
-export interface AuthOptions {
-  /** Methods to try when connecting, in order of preference. */
-  readonly clientMethods: readonly number[];
-  /** Connection modes to ask for, in order of preference. */
-  readonly clientModes: readonly number[];
-  /** A new attempt with a peer of this EntityType; null without credentials for it. */
-  client(method: number, peerType: number): AuthClient | null;
-  /** Methods allowed to those who connect. */
-  readonly serverMethods: readonly number[];
-  /** Modes allowed with a method. */
-  serverModes(method: number): readonly number[];
-  /** A new attempt of a peer; null when the method is not offered after all. */
-  server(method: number): AuthServer | null;
-}
-
-/** Everything a messenger is made from. */
-export interface MessengerOptions {
-  /** Our EntityType. */
-  readonly entityType: number;
-  /** Our gid: a daemon's number, 2^64 - 1 for a client. */
-  readonly gid: U64;
-  /** Random part of our address; tells this process from its predecessor. 0 for a listener. */
-  readonly nonce: number;
-  /** CEPH_FEATURE bits. */
-  readonly features: { readonly supported: U64; readonly required: U64 };
-  /** Offer msgr2.1 (bit 0 of the banner). */
-  readonly revision1: boolean;
-  /** Policy for those who connect, by their EntityType. */
-  policyFor(peerType: number): Policy;
-  /** Authentication. */
-  readonly auth: AuthOptions;
-  /** AES-128-GCM. */
-  readonly aead: AeadMaker;
-  /** HMAC and random bytes. */
-  readonly crypto: Crypto;
-  /** Connections must be ready after this. */
-  readonly handshakeMs: number;
-  /** KEEPALIVE2 after this much silence. */
-  readonly keepaliveMs: number;
-  /** A silent peer is given up after this. */
-  readonly deadMs: number;
-  /** First wait before a connection is tried again. */
-  readonly backoffMs: number;
-  /** Longest wait before a connection is tried again. */
-  readonly backoffMaxMs: number;
-  /** Accepted sessions without a connection are forgotten after this. */
-  readonly standbyMs: number;
-  /** Largest sum of a frame's segments. */
-  readonly frameBytesMax: number;
-  /** Most that one session's outgoing messages may take. */
-  readonly outboxBytesMax: number;
-  /** GCM operations under one key; less than the counters allow in tests. */
-  readonly nonceOperations?: number;
-  /** Stop when authentication is done, without a session: what a probe wants. */
-  readonly stopBeforeIdent: boolean;
-}
-
-/**
- * Defaults for everything that is not identity or authentication; times in milliseconds, Ceph's
- * own where it has them.
- *
- * ```ts
- * import assert from "node:assert/strict";
- * import { Endpoint, MESSENGER_DEFAULTS } from "@fairlead/fairlead";
- *
- * const { keepaliveMs, deadMs } = MESSENGER_DEFAULTS;
- * assert.ok(keepaliveMs < deadMs);
- * const box = new Endpoint({ messenger: { keepaliveMs: 1_000, deadMs: 3_000 } });
- * assert.equal(box.messenger.options.handshakeMs, MESSENGER_DEFAULTS.handshakeMs);
- * await box.close();
- * ```
- */
-export const MESSENGER_DEFAULTS = {
-  revision1: true,
-  handshakeMs: 10_000, // ms_connection_ready_timeout
-  keepaliveMs: 10_000, // as Ceph's MonClient
-  deadMs: 30_000,
-  backoffMs: 200, // ms_initial_backoff
-  backoffMaxMs: 15_000, // ms_max_backoff
-  standbyMs: 24 * 3_600_000,
-  frameBytesMax: FRAME_BYTES_MAX,
-  outboxBytesMax: OUTBOX_BYTES_MAX,
-  stopBeforeIdent: false,
-} as const;
-
-/** What happened to a session or a connection. */
-export type EventKind =
-  | "connect"
-  | "accept"
-  | "resume"
-  | "fault"
-  | "reset"
-  | "remoteReset"
-  | "refused"
-  | "dropped"
-  | "authenticated"
-  | "alive";
-
-/** An event for the application. */
-export interface MessengerEvent {
-  /**
-   * `connect`: a session we opened stands. `accept`: a peer's session stands. `resume`: a broken
-   * session goes on. `fault`: its connection broke, it will be tried again. `reset`: the session
-   * is over. `remoteReset`: the peer forgot it, a new one begins. `refused`: the peer (or we)
-   * refused to go on. `dropped`: a connection ended that had no session yet. `authenticated`:
-   * a probe has what it wanted. `alive`: the peer answered a KEEPALIVE2.
-   */
-  readonly kind: EventKind;
-  /** The session, when there is one. */
-  readonly session: Session | null;
-  /** The connection, when there is one. */
-  readonly connection: Connection | null;
-  /** In a sentence. */
-  readonly text: string;
-}
+export type { EventKind, MessengerEvent } from "./events.ts";
+export { type AuthOptions, MESSENGER_DEFAULTS, type MessengerOptions } from "./options.ts";
 
 /** Connections that have something to send: each is in the ring once, closed ones too for a while. */
 const DIRTY_MAX = 2 * CONNECTIONS_MAX;
 
+/** Connections in a row that carried nothing and broke: from then on there is a wait between them. */
+const BARREN_MAX = 3;
+
 /** A handshake may take this long even when others wait for its place. */
 const HANDSHAKE_GRACE_MS = 1000;
-
-/** Events that wait for the application; older ones are dropped and counted. */
-const EVENTS_MAX = 1024;
 
 /**
  * All sessions and connections of one entity, without sockets and without a clock.
@@ -209,9 +91,9 @@ export class Messenger {
   /** What it was made from. */
   readonly options: MessengerOptions;
   /** Our banner. */
-  readonly banner: Banner = new BannerRecord();
-  /** Our addresses; empty (no port) while we do not listen. */
-  readonly addrs: EntityAddrVec = new EntityAddrVec();
+  readonly banner: Banner = new Banner();
+  /** What we call ourselves. */
+  readonly own: OwnAddresses;
   /** What was counted. */
   readonly counters: Counters = new Counters();
   /** Sessions by number. */
@@ -225,9 +107,7 @@ export class Messenger {
   #nextId = 1;
   #globalSeq = 0;
   #handshakes = 0;
-  readonly #byAddrs = new Map<string, Session>();
-  readonly #keys = new Map<Session, string>();
-  readonly #seenAs = { addr: null as EntityAddr | null };
+  readonly #directory = new Directory();
   readonly #dialing = new Set<Session>();
   // A ring: an array that is emptied and filled again would allocate in every turn.
   readonly #dirty: (Connection | null)[] = new Array(DIRTY_MAX).fill(null);
@@ -235,7 +115,7 @@ export class Messenger {
   #dirtyCount = 0;
   readonly #closed: Connection[] = [];
   readonly #stalled: Connection[] = [];
-  readonly #events: MessengerEvent[] = [];
+  readonly #events = new EventQueue(this.counters);
   #filling = new Batch();
   #out: Batch | null = null;
   #spare: Batch | null = new Batch();
@@ -247,6 +127,7 @@ export class Messenger {
    */
   constructor(options: MessengerOptions) {
     this.options = options;
+    this.own = new OwnAddresses(options.nonce);
     const supported = MSGR2_FEATURE_COMPRESSION |
       (options.revision1 ? MSGR2_FEATURE_REVISION_1 : 0);
     this.banner.supported.set(supported, FAIRLEAD_CLOSE);
@@ -260,9 +141,9 @@ export class Messenger {
    */
   connect(target: EntityAddr, policy: Policy, nowMs: number): Session | null {
     if (policy.registered && !policy.lossy) {
-      const existing = this.#byAddrs.get(target.toString());
+      const existing = this.#directory.find(EntityAddrVec.of(target));
       // A peer may list addresses of others in SERVER_IDENT: what was dialled counts.
-      const same = existing !== undefined && existing.target?.equals(target) === true;
+      const same = existing !== null && existing.target?.equals(target) === true;
       if (same && !existing.lossy) return existing;
     }
     if (this.sessions.size >= SESSIONS_MAX) {
@@ -280,7 +161,7 @@ export class Messenger {
     session.peerAddrs.addrs[0]!.copy(target);
     if (!policy.lossy) this.newCookie(session.clientCookie);
     this.sessions.set(session.id, session);
-    this.#register(session);
+    this.#directory.enter(session);
     this.#dial(session, nowMs);
     return session;
   }
@@ -300,6 +181,11 @@ export class Messenger {
       connection.close("local", "Closed here", nowMs);
     }
     this.#forget(session);
+  }
+
+  /** Where we listen; empty while we do not. */
+  get addrs(): EntityAddrVec {
+    return this.own.listening;
   }
 
   /** A message was queued: wake what has to send it. */
@@ -352,7 +238,7 @@ export class Messenger {
 
   /** The next event, or null. */
   pollEvent(): MessengerEvent | null {
-    return this.#events.shift() ?? null;
+    return this.#events.poll();
   }
 
   // ---- the loop's side
@@ -501,46 +387,6 @@ export class Messenger {
     return (connection.banner.supported.hi & FAIRLEAD_CLOSE) !== 0;
   }
 
-  /** HELLO told how a peer sees us: that is our address while we do not listen. */
-  learnAddress(seen: EntityAddr): void {
-    this.#seenAs.addr ??= seen;
-  }
-
-  /** Our addresses as CLIENT_IDENT and SESSION_RECONNECT carry them. */
-  fillAddrs(connection: Connection, into: EntityAddrVec): void {
-    if (this.addrs.count > 0) {
-      this.#fillOwn(connection.seenAs, into);
-      return;
-    }
-    into.count = 1;
-    const own = into.addrs[0]!;
-    own.copy(this.#seenAs.addr ?? connection.seenAs);
-    own.type = AddrType.Any;
-    own.port = 0;
-    own.nonce = this.options.nonce;
-  }
-
-  /** Our addresses as SERVER_IDENT carries them: the dialled one is always among them. */
-  fillServerAddrs(connection: Connection, dialled: EntityAddr, into: EntityAddrVec): void {
-    this.#fillOwn(connection.local, into);
-    if (into.contains(dialled)) return;
-    into.addrs[0]!.copy(dialled);
-    if (into.count === 0) into.count = 1;
-  }
-
-  #fillOwn(here: EntityAddr, into: EntityAddrVec): void {
-    into.copy(this.addrs);
-    for (let index = 0; index < into.count; index++) {
-      const own = into.addrs[index]!;
-      if (!own.isWildcard()) continue;
-      const { type, port, nonce } = own;
-      own.copy(here);
-      own.type = type;
-      own.port = port;
-      own.nonce = nonce;
-    }
-  }
-
   /** Our gid for an ident: a client's is its global_id. */
   fillGid(connection: Connection, into: U64): void {
     if (this.options.entityType === EntityType.Client && !connection.globalId.isZero()) {
@@ -548,23 +394,9 @@ export class Messenger {
     } else into.copy(this.options.gid);
   }
 
-  /**
-   * True when `target` names this entity: type, nonce and port equal one of our addresses, and
-   * the host too, unless we listen on every address of the box.
-   */
-  isOwnAddress(connection: Connection, target: EntityAddr): boolean {
-    for (let index = 0; index < this.addrs.count; index++) {
-      const own = this.addrs.addrs[index]!;
-      const same = own.type === target.type && own.nonce === target.nonce &&
-        own.port === target.port;
-      if (same && (own.isWildcard() || own.sameHost(target))) return true;
-    }
-    return this.addrs.count === 0 && connection.local.port === target.port;
-  }
-
   /** The session of a peer with these addresses, or null. */
   findSession(addrs: EntityAddrVec): Session | null {
-    return this.#byAddrs.get(keyOf(addrs)) ?? null;
+    return this.#directory.find(addrs);
   }
 
   /** The policy for a peer that connected. */
@@ -585,7 +417,7 @@ export class Messenger {
   peerWins(connection: Connection, existing: Session): boolean {
     if (existing.policy.server || existing.target === null) return true;
     const addrs = new EntityAddrVec();
-    this.#fillOwn(connection.local, addrs); // both sides must compare the same two addresses
+    this.own.fillListening(connection.local, addrs); // both sides must compare the same two addresses
     const own = addrs.v2();
     const peer = existing.peerAddrs.v2();
     return own === null || peer === null || peer.compare(own) < 0;
@@ -613,7 +445,7 @@ export class Messenger {
     policy: Policy,
     nowMs: number,
   ): Session | null {
-    if (this.sessions.size >= SESSIONS_MAX && !this.#evict(nowMs)) {
+    if (this.sessions.size >= SESSIONS_MAX && !this.#evict(this.peerNameOf(connection), nowMs)) {
       this.counters.refusedSessions++;
       return null;
     }
@@ -629,7 +461,7 @@ export class Messenger {
     session.peerAddrs.copy(ident.addrs);
     session.peerName = this.peerNameOf(connection);
     this.sessions.set(session.id, session);
-    if (policy.registered) this.#register(session);
+    this.#directory.enter(session);
     return session;
   }
 
@@ -649,7 +481,7 @@ export class Messenger {
 
   /** SERVER_IDENT was sent or received: a session stands, numbers start anew. */
   handleEstablished(connection: Connection, session: Session, nowMs: number): void {
-    this.#register(session);
+    this.#directory.enter(session);
     session.outbox.requeue();
     session.outbox.renumber();
     session.epoch++;
@@ -663,7 +495,7 @@ export class Messenger {
     if (again) session.reconnects++;
     this.#ready(connection, session, nowMs);
     const kind = connection.accepted ? "accept" : "connect";
-    this.#event(kind, session, connection, `${session.peerAddrs}`);
+    this.#events.push(kind, session, connection, `${session.peerAddrs}`);
   }
 
   /** SESSION_RECONNECT_OK was sent or received: the session goes on where the peer stopped. */
@@ -682,7 +514,7 @@ export class Messenger {
     if (messageSeq > session.ackedSeq) session.ackedSeq = messageSeq;
     session.reconnects++;
     this.#ready(connection, session, nowMs);
-    this.#event("resume", session, connection, `${session.peerAddrs}`);
+    this.#events.push("resume", session, connection, `${session.peerAddrs}`);
     return 0;
   }
 
@@ -704,7 +536,7 @@ export class Messenger {
     const text = session.policy.requeue
       ? `Peer forgot the session: ${session.unacknowledged} messages are sent again`
       : `Peer forgot the session: ${lost} messages are dropped`;
-    this.#event("remoteReset", session, session.connection, text);
+    this.#events.push("remoteReset", session, session.connection, text);
   }
 
   /** A session of a lossy peer ends, or one that expired. */
@@ -716,7 +548,7 @@ export class Messenger {
       connection.close("stale", text, nowMs);
     }
     this.#forget(session);
-    this.#event("reset", session, connection, text);
+    this.#events.push("reset", session, connection, text);
   }
 
   /** TAG_CLOSE: "equivalent to a hangup or reset". */
@@ -736,7 +568,7 @@ export class Messenger {
       return;
     }
     this.#forget(session);
-    this.#event("reset", session, connection, "Peer said CLOSE");
+    this.#events.push("reset", session, connection, "Peer said CLOSE");
   }
 
   /** We or the peer refuse to go on; the session tries again after the longest wait. */
@@ -749,17 +581,22 @@ export class Messenger {
   /** A peer failed to authenticate; the reason stays here, the peer learns the result only. */
   handleBadMethod(connection: Connection, why: string): void {
     this.counters.badMethods++;
-    this.#event("dropped", null, connection, `Cannot authenticate ${connection.peer}: ${why}`);
+    this.#events.push(
+      "dropped",
+      null,
+      connection,
+      `Cannot authenticate ${connection.peer}: ${why}`,
+    );
   }
 
   /** A probe has reached the end of authentication. */
   handleAuthenticated(connection: Connection, _nowMs: number): void {
-    this.#event("authenticated", connection.session, connection, `${connection.peer}`);
+    this.#events.push("authenticated", connection.session, connection, `${connection.peer}`);
   }
 
   /** KEEPALIVE2_ACK came. */
   handleAlive(connection: Connection): void {
-    this.#event("alive", connection.session, connection, `${connection.peer}`);
+    this.#events.push("alive", connection.session, connection, `${connection.peer}`);
   }
 
   /** A connection ended, for whatever reason; it reports here exactly once. */
@@ -772,7 +609,7 @@ export class Messenger {
     if (session === null || session.connection !== connection) {
       if (connection.accepted && !connection.ready) {
         const text = `${connection.peer}: ${connection.closeText}`;
-        this.#event("dropped", null, connection, text);
+        this.#events.push("dropped", null, connection, text);
       }
       return;
     }
@@ -813,7 +650,6 @@ export class Messenger {
     connection.phase = Phase.Ready;
     connection.epoch = session.epoch;
     session.state = SessionState.Ready;
-    session.backoffMs = 0;
     session.lastSeenMs = nowMs;
     this.markDirty(connection);
   }
@@ -821,17 +657,21 @@ export class Messenger {
   /** What a broken connection means for its session: the policy decides. */
   #handleFault(connection: Connection, session: Session, nowMs: number): void {
     const wasReady = session.state === SessionState.Ready;
+    if (wasReady && connection.closeReason !== "nonce") {
+      session.barren = connection.fruitful ? 0 : session.barren + 1;
+      if (session.barren === 0) session.backoffMs = 0;
+    }
     const text = connection.closeText;
     if (session.lossy && wasReady) {
       this.#forget(session);
-      this.#event("reset", session, connection, text);
+      this.#events.push("reset", session, connection, text);
       return;
     }
     session.outbox.requeue();
     const { closeReason } = connection;
     if (closeReason === "auth" || closeReason === "feature" || closeReason === "identity") {
-      this.#event("refused", session, connection, text);
-    } else this.#event("fault", session, connection, text);
+      this.#events.push("refused", session, connection, text);
+    } else this.#events.push("fault", session, connection, text);
     const { policy } = session;
     if (session.target === null || policy.server) {
       session.state = SessionState.Standby;
@@ -841,7 +681,7 @@ export class Messenger {
       session.state = SessionState.Wait;
       session.dialAtMs = nowMs + this.options.backoffMaxMs;
       this.#dialing.add(session);
-    } else if (wasReady) {
+    } else if (wasReady && session.barren < BARREN_MAX) {
       this.#dial(session, nowMs);
     } else this.#retryLater(session, nowMs);
   }
@@ -870,25 +710,20 @@ export class Messenger {
     }
   }
 
-  #register(session: Session): void {
-    if (!session.policy.registered) return;
-    const key = keyOf(session.peerAddrs);
-    const before = this.#keys.get(session);
-    if (before === key) return;
-    // An address is taken from another session only by the one that dialled it.
-    const isDialled = session.target !== null && session.target.toString() === key;
-    if (this.#byAddrs.has(key) && !isDialled) return;
-    if (before !== undefined && this.#byAddrs.get(before) === session) this.#byAddrs.delete(before);
-    this.#keys.set(session, key);
-    this.#byAddrs.set(key, session);
-  }
-
-  /** Ends the session that waits longest for its peer to come back; false when none waits. */
-  #evict(nowMs: number): boolean {
+  /**
+   * Ends the session that waits longest for its peer to come back, of the newcomer's own name if
+   * there is one, so that one name cannot push out the others; false when none waits.
+   */
+  #evict(name: string, nowMs: number): boolean {
     let oldest: Session | null = null;
     for (const session of this.sessions.values()) {
       if (session.connection !== null || session.target !== null) continue;
-      if (oldest === null || session.lastSeenMs < oldest.lastSeenMs) oldest = session;
+      const own = session.peerName === name;
+      const ownOldest = oldest !== null && oldest.peerName === name;
+      if (
+        oldest === null || (own && !ownOldest) ||
+        (own === ownOldest && session.lastSeenMs < oldest.lastSeenMs)
+      ) oldest = session;
     }
     if (oldest === null) return false;
     this.counters.expiredSessions++;
@@ -907,27 +742,6 @@ export class Messenger {
     session.dropped = session.unacknowledged;
     this.sessions.delete(session.id);
     this.#dialing.delete(session);
-    const key = this.#keys.get(session);
-    this.#keys.delete(session);
-    if (key !== undefined && this.#byAddrs.get(key) === session) this.#byAddrs.delete(key);
+    this.#directory.remove(session);
   }
-
-  #event(
-    kind: EventKind,
-    session: Session | null,
-    connection: Connection | null,
-    text: string,
-  ): void {
-    if (this.#events.length >= EVENTS_MAX) {
-      this.counters.eventsDropped++;
-      if (session === null) return; // strangers never push out what happened to sessions
-      this.#events.shift();
-    }
-    this.#events.push({ kind, session, connection, text });
-  }
-}
-
-/** What a peer is found by: its msgr2 address, whatever else it lists. */
-function keyOf(addrs: EntityAddrVec): string {
-  return (addrs.v2() ?? addrs).toString();
 }

@@ -146,6 +146,8 @@ export class Session {
   dialAtMs = 0;
   /** Wait before the next attempt; 0 after a healthy connection. */
   backoffMs = 0;
+  /** Connections in a row that became ready, carried nothing and broke. */
+  barren = 0;
   /** When the session last had a connection, for the expiry of those that wait. */
   lastSeenMs = 0;
   /** Messages sent, replays not counted. */
