@@ -106,6 +106,7 @@ export { Tag, tagName } from "./src/wire/msgr2/tag.ts";
 // ---- codecs of the payloads, in the order in which a connection uses them
 
 export {
+  agreeRevision,
   Banner,
   BANNER_PREFIX,
   BANNER_SIZE,

@@ -206,7 +206,8 @@ export function flagValue(
     if (number >= flag.min && number <= flag.max) return number;
     throw wrong(shown, `a whole number from ${flag.min} to ${flag.max}`, text);
   }
-  if (flag.kind === "list" || (flag.choices?.includes(text) ?? true)) return text;
+  if (flag.kind === "list") return text;
+  if (flag.choices === undefined || flag.choices.includes(text)) return text;
   throw wrong(shown, flag.choices.join(" or "), text);
 }
 

@@ -83,11 +83,7 @@ function flagWords<F extends Record<string, Flag>>(
 
 /** Checked here, where the error can name the key rather than a flag that nobody typed. */
 function word(flag: Exclude<Flag, BooleanFlag>, path: string, key: string, text: string): string {
-  try {
-    return `--${key}=${flagValue(flag, `"${key}"`, text)}`;
-  } catch (error) {
-    throw new UsageError(`${(error as Error).message} in configuration ${path}`);
-  }
+  return `--${key}=${flagValue(flag, `"${key}" of configuration ${path}`, text)}`;
 }
 
 function textOf(path: string, key: string, value: unknown): string {

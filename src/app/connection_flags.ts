@@ -124,8 +124,9 @@ export async function readKeyring(path: string): Promise<Keyring> {
     return parseKeyring(await Deno.readTextFile(path));
   } catch (error) {
     // Of a line it says itself that it cannot be read.
-    const why = (error as Error).message.replace(/^Cannot read keyring line/, "line");
-    throw new UsageError(`Cannot read keyring ${path}: ${why}`);
+    const { message } = error as Error;
+    const why = message.replace(/^Cannot read keyring (?=line)|^/, (said) => said ? " " : ": ");
+    throw new UsageError(`Cannot read keyring ${path}${why}`);
   }
 }
 

@@ -7,8 +7,10 @@
 import { nowMs } from "../io/clock.ts";
 import type { MessengerEvent } from "../proto/msgr2/messenger.ts";
 import { addressText } from "./address_text.ts";
+import { conModeName } from "../wire/msgr2/auth.ts";
 import { printable, printableWord } from "./printable.ts";
 import { clockText } from "./recent_messages.ts";
+import { refusalText } from "./session_text.ts";
 import { printError } from "./terminal.ts";
 
 const ENTRIES_MAX = 20;
@@ -60,7 +62,7 @@ export class EventLog {
         );
         return;
       case "refused":
-        this.#noteTrouble(name, `Session with ${name} is refused: ${event.text}`);
+        this.#noteTrouble(name, `Session with ${name} is refused: ${refusalText(event)}`);
         return;
       case "remoteReset":
       case "reset":
@@ -75,9 +77,10 @@ export class EventLog {
   }
 
   #details({ connection, session }: MessengerEvent, who: string | null): string {
+    const mode = connection === null ? "" : ` (${conModeName(connection.mode)})`;
     const from = who === null && connection !== null ? `, from ${connection.peer}` : "";
     const count = session?.unacknowledged ?? 0;
-    return count === 0 ? from : `${from}, ${count} unacknowledged`;
+    return `${mode}${from}${count === 0 ? "" : `, ${count} unacknowledged`}`;
   }
 
   #noteTrouble(name: string, text: string): void {

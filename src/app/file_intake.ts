@@ -64,8 +64,8 @@ export class FileIntake {
     for (let done = 0; done < bytes.length;) done += partial.file.writeSync(bytes.subarray(done));
   }
 
-  /** FILE_END: checks, and gives the file its name; returns that and its size. */
-  end(session: Session, end: Uint8Array): { path: string; size: number } {
+  /** FILE_END: checks, and gives the file its name; says whether another one had it. */
+  end(session: Session, end: Uint8Array): { path: string; size: number; replaced: boolean } {
     const partial = this.#partial(session);
     const { size, crc32c } = parse<FileEnd>(end, "FILE_END");
     const crc = ~partial.crc >>> 0;
@@ -77,8 +77,9 @@ export class FileIntake {
     }
     partial.file.syncSync();
     this.drop(session);
+    const replaced = isThere(partial.path);
     Deno.renameSync(partial.partPath, partial.path);
-    return { path: partial.path, size };
+    return { path: partial.path, size, replaced };
   }
 
   /** The session is over: what there is of its file stays as NAME.part. */
@@ -124,6 +125,15 @@ function parse<T>(bytes: Uint8Array, what: string): T {
 function isDirectory(path: string): boolean {
   try {
     return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
   } catch {
     return false;
   }

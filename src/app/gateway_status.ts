@@ -5,6 +5,7 @@
  * @module
  */
 import { nowMs } from "../io/clock.ts";
+import { countText } from "./count_text.ts";
 import type { EventLog } from "./event_log.ts";
 import type { Hub } from "./hub.ts";
 import { inputHints, type Inputs } from "./inputs.ts";
@@ -69,15 +70,19 @@ export class GatewayStatus {
     if (uplink.full && !this.#toldFull) {
       this.#toldFull = true;
       log.note(
-        `Queue to the hub is full (${unacknowledged} messages, ${bytesText(outbox.bytes)}): ` +
+        `Queue to the hub is full (${countText(unacknowledged, "message")}, ${bytesText(outbox.bytes)}): ` +
           "UDP lines are dropped, TCP waits",
       );
     } else if (!uplink.full && this.#toldFull) {
       this.#toldFull = false;
       log.note(
         `Queue to the hub has room again: ${
-          this.#dropped - this.#droppedBefore
-        } UDP lines were dropped`,
+          countText(
+            this.#dropped - this.#droppedBefore,
+            "UDP line was dropped",
+            "UDP lines were dropped",
+          )
+        }`,
       );
       this.#droppedBefore = this.#dropped;
     }
@@ -130,13 +135,19 @@ export class GatewayStatus {
   lossText(): string {
     const { inputs, readings } = this.#parts;
     const parts = [
-      [this.#dropped, "UDP lines were dropped"],
-      [inputs?.tooLong ?? 0, "lines were longer than 64 KiB"],
-      [inputs?.tcpRefused ?? 0, "TCP connections were refused"],
-      [inputs?.tcpBroken ?? 0, "TCP connections broke off within a line"],
-      [readings?.dropped ?? 0, "readings were dropped"],
+      [this.#dropped, "UDP line was dropped", "UDP lines were dropped"],
+      [inputs?.tooLong ?? 0, "line was longer than 64 KiB", "lines were longer than 64 KiB"],
+      [inputs?.tcpRefused ?? 0, "TCP connection was refused", "TCP connections were refused"],
+      [
+        inputs?.tcpBroken ?? 0,
+        "TCP connection broke off within a line",
+        "TCP connections broke off within a line",
+      ],
+      [readings?.dropped ?? 0, "reading was dropped", "readings were dropped"],
     ] as const;
-    const lost = parts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
+    const lost = parts.filter(([count]) => count > 0).map(([count, one, many]) =>
+      countText(count, one, many)
+    );
     return lost.length === 0 ? "" : `Not taken: ${lost.join(", ")}`;
   }
 

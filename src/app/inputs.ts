@@ -253,8 +253,8 @@ export function inputHints(inputs: Inputs | null): string[] {
   if (inputs === null) return [];
   const { host, port } = inputs;
   return [
-    `Send a line over UDP: echo hello | nc -u -w0 ${host} ${port}`,
-    `Send a line over TCP: echo hello | nc -w1 ${host} ${port}`,
+    `Try UDP: echo hello | nc -u -w0 ${host} ${port}`,
+    `Try TCP: echo hello | nc -w1 ${host} ${port}`,
   ];
 }
 
@@ -285,7 +285,7 @@ function refused(address: EntityAddr, protocol: string, error: Error): Error {
   const taken = error instanceof Deno.errors.AddrInUse || error.message.includes("EADDRINUSE");
   const why = taken ? "another program uses that port" : error.message;
   return new Error(
-    `Cannot listen for lines on ${where} (${protocol}): ${why}; give --listen ADDR:PORT with ` +
+    `Cannot listen for lines on ${where} (${protocol}): ${why}; give --listen HOST:PORT with ` +
       "another one, or --no-listen",
   );
 }

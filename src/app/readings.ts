@@ -110,7 +110,7 @@ export function readingSummary(json: string): string | null {
   const total = numberOf(memory?.total_bytes);
   const available = numberOf(memory?.available_bytes);
   if (total > 0 && available >= 0) {
-    parts.push(`memory ${Math.round((1 - available / total) * 100)} % of ${bytesText(total)}`);
+    parts.push(`memory ${Math.round((1 - available / total) * 100)} % used of ${bytesText(total)}`);
   }
   if (typeof network === "object" && network !== null) {
     for (const [name, counters] of Object.entries(network).slice(0, 4)) {

@@ -91,25 +91,25 @@ const WRONG = [
   },
   {
     words: ["a", "--json=1"],
-    text: "Cannot use --json as it must stand alone: current value is --json=1",
+    text: 'Cannot use --json as it must stand alone: current value is "--json=1"',
   },
   { words: ["a", "-o"], text: "Cannot use -o as FILE must follow it: nothing does" },
   {
     words: ["a", "--mode", "tls"],
-    text: "Cannot use --mode as it must be crc or secure: current value is tls",
+    text: 'Cannot use --mode as it must be crc or secure: current value is "tls"',
   },
   {
     words: ["a", "--count", "10"],
-    text: "Cannot use --count as it must be a whole number from 1 to 9: current value is 10",
+    text: 'Cannot use --count as it must be a whole number from 1 to 9: current value is "10"',
   },
   {
     words: ["a", "--count="],
-    text: "Cannot use --count as it must be a whole number from 1 to 9: current value is ",
+    text: 'Cannot use --count as it must be a whole number from 1 to 9: current value is ""',
   },
   {
     words: ["a", "--in-flight", "1e2"],
     text:
-      "Cannot use --in-flight as it must be a whole number from 1 to 1024: current value is 1e2",
+      'Cannot use --in-flight as it must be a whole number from 1 to 1024: current value is "1e2"',
   },
   {
     words: [],
@@ -126,6 +126,7 @@ Deno.test.each(WRONG)("parseArgs() says: $text", ({ words, text }) => {
   assert.throws(() => parseArgs(SEND, words), (error: unknown) => {
     assert.ok(error instanceof UsageError);
     assert.equal(error.message, text);
+    assert.equal(error.seeHelp, !text.includes("--help"));
     return true;
   });
   assert.equal(Exit.Usage, 2);
@@ -170,8 +171,7 @@ Options:
 
 Examples:
   # Lines of standard input
-  fairlead send v2:10.0.0.1:3300 -
-`,
+  fairlead send v2:10.0.0.1:3300 -`,
   );
 });
 

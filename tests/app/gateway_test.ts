@@ -216,6 +216,10 @@ Deno.test("secure and crc mode with a keyring, a host name, settings from a file
     await gateway.err.line(/^Session with hub \S+ is refused: /);
     await hub.err.line(/client\.gw2/);
   });
+  await t.step("without a key, the gateway says which flag is missing", async () => {
+    await using gateway = new Running("gateway", "--hub", address, "--no-listen");
+    await gateway.err.line(/asks for cephx: give --keyring FILE .*method none \(EOPNOTSUPP\)/);
+  });
   await Deno.remove(folder, { recursive: true });
 });
 
@@ -226,15 +230,19 @@ Deno.test("errors name the thing, the value and the remedy", async (t) => {
   const port = await linePort(busy);
   const cases: [string[], unknown, number, RegExp][] = [
     [["--listen", `127.0.0.1:${port}`], null, 1, /another program uses that port; give --listen/],
-    [["--listen", "8710"], null, 1, /8710/],
+    [["--listen", "8710"], null, 2, /^Cannot use --listen as it must be HOST:PORT, .* is "8710"$/],
+    [["--listen", "v2:127.0.0.1:0"], null, 2, /^Cannot use --listen as it must be HOST:PORT/],
+    [["--hub-port", `${port}`, "--no-listen"], null, 1, /give another one with --hub-port$/],
+    [["--hub", "v1:127.0.0.1:3300"], null, 2, /^Cannot use --hub as msgr1 is not supported/],
+    [["-c", config], { hub: "h:99999" }, 2, /^Cannot use --hub as .* is "h:99999"$/],
     [["--hub", "v2:h:1", "--hub-port", "1"], null, 2, /leave one out/],
     [["--lisen", "x"], null, 2, /did you mean --listen/],
     [["--auth", "cephx"], null, 2, /--keyring FILE/],
     [["-c", config], { lisen: "x" }, 2, /gateway\.json .*"lisen", did you mean "listen"/],
     [["-c", config], { queue: "x" }, 2, /"queue" must be a number: current value is "x"/],
-    [["-c", config], { queue: 0 }, 2, /gateway\.json: .*whole number from 1 to 256/],
+    [["-c", config], { queue: 0 }, 2, /^Cannot use "queue" of .*gateway\.json as .* whole number from 1 to 256/],
     [["-c", config], { json: "yes" }, 2, /"json" must be true or false: current value is "yes"/],
-    [["-c", config], { mode: "fast" }, 2, /gateway\.json: .*crc or secure/],
+    [["-c", config], { mode: "fast" }, 2, /gateway\.json as it must be crc or secure: current value is "fast"/],
     [["-c", config], [1], 2, /must be a JSON object: current value is \[1\]/],
   ];
   for (const [words, value, code, text] of cases) {
@@ -341,7 +349,7 @@ Deno.test("readBox() reads /proc and /sys, and skips what is not there", async (
   assert.equal(reading.network?.["eth0:1"]?.rx_bytes, 9);
   assert.deepEqual(reading.thermal, [{ zone: "thermal_zone1", type: "cpu", celsius: 45.5 }]);
   const summary = readingSummary(JSON.stringify(reading));
-  assert.match(summary!, /^load 0\.1 0\.2 0\.3, memory 75 % of 1\.0 MiB, eth0 in 1 B out 5 B, /);
+  assert.match(summary!, /^load 0\.1 0\.2 0\.3, memory 75 % used of 1\.0 MiB, eth0 in 1 B out 5 B, /);
   assert.equal(readingSummary("no JSON"), null);
   assert.equal(
     readingSummary('{"network":{"x":null},"thermal":[null]}'),

@@ -30,6 +30,7 @@ async function sendAll(address: string): Promise<void> {
 Deno.test("hub prints NAME TYPE PAYLOAD, and no control character of a peer gets through", async () => {
   await using hub = new Running("hub", "v2:127.0.0.1:0");
   await sendAll(group(await hub.err.line(LISTENING), LISTENING));
+  await hub.err.line(/^Session with \S+ stands \(crc\), from 127\.0\.0\.1:\d+$/);
   hub.kill("SIGINT");
   assert.equal(await hub.end(), 0);
   const name = "client.a\\x20b\\x1b[2J";
@@ -75,7 +76,11 @@ Deno.test("hub refuses what is unsafe or wrong, and says the remedy", async (t) 
     ],
     [["--config", `${folder}/none.json`], 2, /^Cannot read configuration .*none\.json/],
     [["v2:192.0.2.1:0", "--auth", "none"], 1, /^Cannot listen on v2:192\.0\.2\.1:0/],
-    [["nonsense"], 1, /Cannot .*nonsense/],
+    [["nonsense"], 2, /^Cannot use ADDRESS as it must be v2:HOST:PORT, .* is "nonsense"$/],
+    [["::1:3312"], 2, /^Cannot use ADDRESS as it must be .* is "::1:3312"$/],
+    [["v1:127.0.0.1:3300"], 2, /^Cannot use ADDRESS as msgr1 is not supported: .*give v2:/],
+    [["-n", "gw1"], 2, /^Cannot use --name as it must be TYPE\.ID, .* is "gw1"$/],
+    [["-k", `${folder}/hub.json`], 2, /^Cannot read keyring \S+ line 1 as it must stand below/],
   ];
   for (const [words, code, text] of cases) {
     await t.step(words.join(" "), async () => {
@@ -96,7 +101,7 @@ Deno.test("hub says that its address is in use, and takes it from a configuratio
   assert.match(address, /^v2:\[::1\]:\d+$/);
   await using second = new Running("hub", "-c", config, address);
   assert.equal(await second.end(), 1);
-  assert.match(second.err.lines[0]!, /^Cannot listen on v2:\[::1\]:\d+\S*: .*in use/);
+  assert.match(second.err.lines[0]!, /^Cannot listen on v2:\[::1\]:\d+: .*give another one$/);
   await Deno.remove(config);
 });
 

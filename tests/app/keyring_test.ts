@@ -30,10 +30,10 @@ Deno.test("create makes a file of mode 0600 and refuses to overwrite", async () 
   assert.equal(await Deno.readTextFile(path), text);
 });
 
-Deno.test("add keeps the others and the mode, replaces its own name, leaves nothing beside", async () => {
+Deno.test("add keeps the others and the mode, replaces only when told, leaves nothing beside", async () => {
   await using directory = await scratch();
   const path = `${directory.path}/hub.keyring`;
-  await Fairlead.run("keyring", "add", path, "client.gw1");
+  await Fairlead.run("keyring", "create", path, "client.gw1", "--cap", "mon=allow r");
   const first = await Deno.readTextFile(path);
   const added = await Fairlead.run(
     ...["keyring", "add", path, "client.gw2", "--key-type", "aes256k"],
@@ -43,7 +43,12 @@ Deno.test("add keeps the others and the mode, replaces its own name, leaves noth
   const text = await Deno.readTextFile(path);
   assert.ok(text.startsWith(first));
   assert.match(text, /\[client\.gw2\]\n\tkey = Ag\S+\n\tcaps mon = "allow \*"\n\tcaps osd = .*\n$/);
-  await Fairlead.run("keyring", "add", path, "client.gw1");
+  const refused = await Fairlead.run("keyring", "add", path, "client.gw1");
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /has its key already: give --replace/);
+  assert.equal(await Deno.readTextFile(path), text);
+  const told = await Fairlead.run("keyring", "add", path, "client.gw1", "--replace");
+  assert.match(told.stderr, /^Key and caps of client\.gw1 in \S+ are replaced\n$/);
   const replaced = await Deno.readTextFile(path);
   assert.notEqual(replaced.split("\n")[1], first.split("\n")[1]);
   assert.equal(replaced.match(/^\[/gm)?.length, 2);
@@ -56,8 +61,15 @@ Deno.test("add refuses a file that is no keyring, and leaves it alone", async ()
   const path = `${directory.path}/notes.txt`;
   await Deno.writeTextFile(path, "not a keyring\n");
   const { code, stderr } = await Fairlead.run("keyring", "add", path, "client.gw1");
-  assert.equal(code, 1);
-  assert.match(stderr, /Cannot add to .*line 1/);
+  assert.equal(code, 2);
+  assert.match(stderr, /^Cannot read keyring \S+notes\.txt line 1 as it must stand below/);
+  const missing = await Fairlead.run("keyring", "add", `${path}.none`, "client.gw1");
+  assert.equal(missing.code, 2);
+  assert.match(missing.stderr, /as it does not exist: use "keyring create"/);
+  const empty = `${directory.path}/empty`;
+  await Deno.writeTextFile(empty, "");
+  const shown = await Fairlead.run("keyring", "show", empty);
+  assert.deepEqual(shown, { code: 0, stdout: "", stderr: `No keys in ${empty}\n` });
   assert.equal(await Deno.readTextFile(path), "not a keyring\n");
 });
 
@@ -86,6 +98,7 @@ Deno.test("show tells names and caps, and keys only with --secret", async () => 
 Deno.test.each([
   { words: ["create", "x.keyring"], why: /NAME is missing/ },
   { words: ["create", "x.keyring", "gw1"], why: /must be TYPE\.ID/ },
+  { words: ["create", "x.keyring", "client."], why: /must be TYPE\.ID, .* is "client\."/ },
   { words: ["create", "x.keyring", "client.a]b"], why: /must have no spaces, brackets/ },
   { words: ["make", "x.keyring", "client.a"], why: /must be create, add or show/ },
   { words: ["add", "x.keyring", "client.a", "--cap", "mon"], why: /must be SERVICE=TEXT/ },

@@ -1,14 +1,18 @@
 /** `fairlead send` and `fairlead listen` as two processes: nothing is lost, doubled or shuffled. */
 import assert from "node:assert/strict";
+import { clientPolicy } from "../../src/app/connection_flags.ts";
+import { Endpoint } from "../../src/app/endpoint.ts";
 import { safeName } from "../../src/app/file_intake.ts";
 import { linesOf } from "../../src/app/lines.ts";
 import { Progress } from "../../src/app/progress.ts";
+import { dialNext } from "../../src/app/session_text.ts";
+import { EntityAddr } from "../../src/wire/msgr2/entity_addr.ts";
 import { CuttingRelay, Fairlead, seeded } from "./fairlead.ts";
 
 const SEED = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]!);
 
 async function listening(listen: Fairlead): Promise<{ address: string; port: number }> {
-  const [, address, port] = await listen.stderrMatch(/Listening on (v2:127\.0\.0\.1:(\d+))\n/);
+  const [, address, port] = await listen.stderrMatch(/Listening on (v2:127\.0\.0\.1:(\d+)) \(/);
   return { address: address!, port: Number(port) };
 }
 
@@ -121,7 +125,7 @@ Deno.test("messages beyond --count are not acknowledged", async () => {
   const { address } = await listening(listen);
   const sent = await Fairlead.run("send", address, `${directory.path}/lines`);
   assert.equal(sent.code, 1);
-  assert.match(sent.stderr, /is over/);
+  assert.match(sent.stderr, /is over: .*; 1 message not acknowledged, see the output of the far end/);
   const { code, stdout } = await listen.ended();
   assert.deepEqual({ code, stdout }, { code: 0, stdout: "a\nb\n" });
 });
@@ -133,6 +137,7 @@ Deno.test("a file without a place for it fails at the sender, and lines go on", 
   const { address } = await listening(listen);
   const file = await Fairlead.run("send", address, "--file", `${directory.path}/line`);
   assert.equal(file.code, 1);
+  assert.match(file.stderr, /not acknowledged, see .* whether it listens with -o/);
   const line = await Fairlead.run("send", address, `${directory.path}/line`);
   assert.equal(line.code, 0, line.stderr);
   const { code, stdout, stderr } = await listen.ended();
@@ -147,7 +152,91 @@ Deno.test("nobody there: says what it waits for, and gives up after --timeout", 
   assert.match(stderr, /Gave up on v2:127\.0\.0\.1:1.* after 2 s/);
 });
 
-Deno.test("SIGTERM ends listen with exit 0", { ignore: Deno.build.os === "windows" }, async () => {
+const onUnix = { ignore: Deno.build.os === "windows" };
+
+Deno.test("SIGINT with nobody there: send ends at once, and not well", onUnix, async () => {
+  await using send = Fairlead.startPiped("send", "v2:127.0.0.1:1");
+  await send.write("x\n");
+  await send.stderrMatch(/Waiting for v2:127\.0\.0\.1:1: /);
+  send.kill("SIGINT");
+  const { code, stderr } = await send.ended();
+  assert.equal(code, 1);
+  assert.match(stderr, /Stopped: v2:127\.0\.0\.1:1 was never reached, nothing was sent\n$/);
+});
+
+Deno.test("SIGINT while the far end is away: says so, drains a while, exit 1", onUnix, async () => {
+  await using listen = Fairlead.start("listen", "v2:127.0.0.1:0");
+  const { address } = await listening(listen);
+  await using send = Fairlead.startPiped("send", address, "--drain", "1");
+  await send.write("first\n");
+  await listen.stdoutMatch(/first\n/);
+  listen.kill("SIGKILL");
+  await listen.ended();
+  await send.write("second\n");
+  await send.stderrMatch(/Waiting for /);
+  send.kill("SIGINT");
+  await send.stderrMatch(/Stopping: up to 1 s for \S+ to acknowledge [12] messages?; Ctrl-C again/);
+  const { code, stderr } = await send.ended();
+  assert.equal(code, 1);
+  assert.match(stderr, /Stopped: [12] messages? not acknowledged by \S+ within 1 s\n$/);
+});
+
+Deno.test("SIGINT with all acknowledged: no more is read, exit 0", onUnix, async () => {
+  await using listen = Fairlead.start("listen", "v2:127.0.0.1:0", "--count", "1");
+  const { address } = await listening(listen);
+  await using send = Fairlead.startPiped("send", address);
+  await send.write("line\n");
+  await listen.stdoutMatch(/line\n/);
+  send.kill("SIGINT");
+  assert.equal((await send.ended()).code, 0);
+});
+
+Deno.test("a line that is too long: those before it arrive, then exit 1 with its number", async () => {
+  await using directory = await scratch();
+  const path = `${directory.path}/lines`;
+  await Deno.writeTextFile(path, `a\nb\n${"x".repeat(4 * 1024 * 1024 + 1)}\nc\n`);
+  await using listen = Fairlead.start("listen", "v2:127.0.0.1:0", "--count", "2");
+  const { address } = await listening(listen);
+  const { code, stderr } = await Fairlead.run("send", address, path);
+  assert.equal(code, 1);
+  assert.match(stderr, /send line 3 as it must have 4194304 bytes at most.*; 2 lines before it/);
+  assert.equal((await listen.ended()).stdout, "a\nb\n");
+});
+
+Deno.test("listen says that it replaced a file, and how its sessions are protected", async () => {
+  await using directory = await scratch();
+  await Deno.writeTextFile(`${directory.path}/one`, "1");
+  await Deno.mkdir(`${directory.path}/in`);
+  await Deno.writeTextFile(`${directory.path}/in/one`, "older");
+  await using listen = Fairlead.start(
+    ...["listen", "v2:127.0.0.1:0", "--count", "1", "-o", `${directory.path}/in/`],
+  );
+  const { address } = await listening(listen);
+  const sent = await Fairlead.run("send", address, "--file", `${directory.path}/one`);
+  assert.equal(sent.code, 0, sent.stderr);
+  const { stderr } = await listen.ended();
+  assert.match(stderr, /\(no authentication, crc\)\nStop: Ctrl-C\n/);
+  assert.match(stderr, /Session with client\.fairlead stands \(crc\), from 127\.0\.0\.1:\d+\n/);
+  assert.match(stderr, /Received \S+: 1 byte, replaced the file that was there\n/);
+  assert.equal(await Deno.readTextFile(`${directory.path}/in/one`), "1");
+});
+
+Deno.test("a name with several addresses: the one that answers is found", async () => {
+  const endpoint = new Endpoint();
+  const taker = new Endpoint();
+  const free = await taker.listen("v2:127.0.0.1:0");
+  const targets = [EntityAddr.parse("v2:127.0.0.1:1"), free];
+  const session = await endpoint.connect(targets[0]!, clientPolicy("lossless"));
+  endpoint.onEvent(({ kind }) => {
+    if (kind === "fault") dialNext(session, targets);
+  });
+  await endpoint.established(session);
+  assert.equal(session.target!.port, free.port);
+  await endpoint.close();
+  await taker.close();
+});
+
+Deno.test("SIGTERM ends listen with exit 0", onUnix, async () => {
   await using listen = Fairlead.start("listen", "v2:127.0.0.1:0");
   await listening(listen);
   listen.kill("SIGTERM");
@@ -195,7 +284,7 @@ Deno.test("linesOf() finds the same lines at every split, and refuses long ones"
     const lines = await collect([bytes.slice(0, at), bytes.slice(at)], 4);
     assert.deepEqual(lines, ["ab", "", "cd\r", "last"], `split at ${at}`);
   }
-  await assert.rejects(collect([bytes], 3), /as it must have 3 bytes at most/);
+  await assert.rejects(collect([bytes], 3), /send line 3 as it must have 3 bytes at most/);
 });
 
 Deno.test("Progress tells share, rate and time left", () => {

@@ -15,7 +15,7 @@ import type { Session } from "../../proto/msgr2/session.ts";
 import { generateKey, KeyType } from "../../wire/cephx/crypto_key.ts";
 import { formatKeyring } from "../../wire/cephx/keyring.ts";
 import { EntityType, parseEntityName } from "../../wire/msgr2/hello.ts";
-import { resolve } from "../address.ts";
+import { addressText } from "../address_text.ts";
 import { command, Exit, parseArgs, type Parsed, UsageError } from "../args.ts";
 import { authNone } from "../auth.ts";
 import {
@@ -27,6 +27,7 @@ import {
 } from "../connection_flags.ts";
 import { Endpoint } from "../endpoint.ts";
 import { helpText } from "../help.ts";
+import { checkAddress, listenArgument } from "../name_argument.ts";
 import { LoadClient, LoadServer } from "../load.ts";
 import { bytesText } from "../progress.ts";
 import { selfCommand } from "../self.ts";
@@ -144,6 +145,7 @@ async function load(address: string, flags: Flags): Promise<Result> {
         `${IN_FLIGHT_BYTES_MAX} bytes: use a smaller --size or --in-flight`,
     );
   }
+  checkAddress("--client", address);
   const settings = await connectionSettings(flags, "client");
   const endpoint = new Endpoint({
     entityType: EntityType.Client,
@@ -256,7 +258,7 @@ class Run {
 
 async function serve(address: string, flags: Flags): Promise<number> {
   const settings = await connectionSettings(flags, "server");
-  const wanted = await resolve(address);
+  const wanted = await listenArgument("--server", address);
   refuseOpenListener(wanted, flags, settings);
   const endpoint = new Endpoint({
     // Ceph's tool says osd; but an osd takes service tickets, which only a cluster issues.
@@ -285,7 +287,7 @@ async function serve(address: string, flags: Flags): Promise<number> {
     });
     const bound = await endpoint.listen(`${wanted}`);
     const stopped = new Promise<void>((resolve) => onStop(resolve));
-    printError(`Listening on ${`${bound}`.replace(/\/0$/, "")}`);
+    printError(`Listening on ${addressText(bound)}`);
     await stopped;
     for (const [session, startCpu] of starts) report(session, startCpu);
     return Exit.Ok;

@@ -6,8 +6,8 @@
  * @module
  */
 import { nowMs } from "../../io/clock.ts";
-import { type EntityAddr, parseAddress } from "../../wire/msgr2/entity_addr.ts";
-import { resolve } from "../address.ts";
+import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
+import { resolveAll } from "../address.ts";
 import { addressText, hostPort } from "../address_text.ts";
 import { command, Exit, parseArgs, UsageError } from "../args.ts";
 import { CONFIG_FLAG, withConfig } from "../config_file.ts";
@@ -17,17 +17,20 @@ import {
   type ConnectionSettings,
   connectionSettings,
 } from "../connection_flags.ts";
+import { countText } from "../count_text.ts";
 import { Endpoint } from "../endpoint.ts";
 import { EventLog } from "../event_log.ts";
 import { GatewayStatus } from "../gateway_status.ts";
 import { helpText } from "../help.ts";
-import { Hub } from "../hub.ts";
+import { Hub, type HubOutput } from "../hub.ts";
 import { inputHints, Inputs } from "../inputs.ts";
 import { canDraw, LiveView } from "../live_view.ts";
 import { FairleadType } from "../message_types.ts";
 import { MessagePrinter } from "../message_printer.ts";
+import { checkAddress, hostPortArgument } from "../name_argument.ts";
 import { Readings } from "../readings.ts";
 import { RecentMessages } from "../recent_messages.ts";
+import { dialNext } from "../session_text.ts";
 import { onStop } from "../signals.ts";
 import { printLine } from "../terminal.ts";
 import { delay, Uplink } from "../uplink.ts";
@@ -61,7 +64,7 @@ const GATEWAY = command({
     },
     listen: {
       kind: "text",
-      value: "ADDR:PORT",
+      value: "HOST:PORT",
       default: "127.0.0.1:8710",
       help: "where lines are taken, UDP and TCP",
     },
@@ -112,30 +115,33 @@ export async function run(words: string[]): Promise<number> {
       "Cannot use --hub-port together with --hub as there is no embedded hub then: leave one out",
     );
   }
+  if (flags.hub !== undefined) checkAddress("--hub", flags.hub);
+  const listen = flags["no-listen"] ? null : await hostPortArgument("--listen", flags.listen);
   const settings = await connectionSettings(flags, "client");
   const drawn = canDraw() && !flags.json;
   const log = new EventLog();
   log.quiet = drawn;
   const recent = drawn && flags.hub === undefined ? new RecentMessages() : null;
-  const hub = flags.hub !== undefined ? null : await Hub.open({
-    address: `v2:127.0.0.1:${flags["hub-port"] ?? 0}`,
-    auth: settings.auth,
-    io: settings.io,
-    output: recent ?? new MessagePrinter(flags.json),
-    onEvent: () => {}, // the gateway's side tells the same
-  });
+  const output = recent ?? new MessagePrinter(flags.json);
+  const hub = flags.hub !== undefined
+    ? null
+    : await openHub(settings, flags["hub-port"] ?? 0, output);
   const target = flags.hub ?? hub!.address;
   const endpoint = new Endpoint({
     auth: settings.auth,
     io: settings.io,
     messenger: { outboxBytesMax: flags.queue * MIB },
   });
-  const uplink = await Uplink.open(endpoint, await resolveHub(target, log), {
+  const targets = await resolveHub(target, log);
+  const uplink = await Uplink.open(endpoint, targets[0]!, {
     ...clientPolicy("lossless"),
     reopen: true,
   });
-  endpoint.onEvent((event) => log.noteEvent(event, `hub ${target}`));
-  const inputs = flags["no-listen"] ? null : await Inputs.open(await resolve(flags.listen), {
+  endpoint.onEvent((event) => {
+    log.noteEvent(event, `hub ${target}`);
+    if (event.kind === "fault") dialNext(uplink.session, targets);
+  });
+  const inputs = listen === null ? null : await Inputs.open(listen, {
     offer: (line) => uplink.offer(FairleadType.Line, line),
     room: () => uplink.room(),
   });
@@ -164,8 +170,12 @@ export async function run(words: string[]): Promise<number> {
   log.quiet = false;
   log.note(
     left === 0
-      ? `Stopped: all ${uplink.accepted} messages were acknowledged by the hub`
-      : `Stopped: ${left} messages were not acknowledged by the hub within ${flags.drain} s`,
+      ? `Stopped: all ${
+        countText(uplink.accepted, "message was", "messages were")
+      } acknowledged by the hub`
+      : `Stopped: ${
+        countText(left, "message was", "messages were")
+      } not acknowledged by the hub within ${flags.drain} s`,
   );
   const lost = status.lossText();
   if (lost !== "") log.note(lost);
@@ -174,12 +184,30 @@ export async function run(words: string[]): Promise<number> {
   return left === 0 ? Exit.Ok : Exit.Failure;
 }
 
-/** The hub's address; a name may be unknown while the box's own network is still coming up. */
-async function resolveHub(target: string, log: EventLog): Promise<EntityAddr> {
-  parseAddress(target);
+/** The embedded hub. */
+async function openHub(
+  { auth, io }: ConnectionSettings,
+  port: number,
+  output: HubOutput,
+): Promise<Hub> {
+  try {
+    return await Hub.open({
+      address: `v2:127.0.0.1:${port}`,
+      auth,
+      io,
+      output,
+      onEvent: () => {}, // the gateway's side tells the same
+    });
+  } catch (error) {
+    throw new Error(`${(error as Error).message} with --hub-port`);
+  }
+}
+
+/** The hub's addresses; a name may be unknown while the box's own network is still coming up. */
+async function resolveHub(target: string, log: EventLog): Promise<EntityAddr[]> {
   for (let tries = 0;; tries++) {
     try {
-      return await resolve(target);
+      return await resolveAll(target);
     } catch (error) {
       if (tries === 0) log.note(`${(error as Error).message}; trying again until it is known`);
       await delay(RESOLVE_MS);
@@ -199,7 +227,8 @@ async function drain(
   await inputs?.stop(deadlineMs);
   const waiting = uplink.session.unacknowledged;
   if (waiting > 0) {
-    log.note(`Draining: ${waiting} messages are not acknowledged yet, Ctrl-C again ends at once`);
+    const open = countText(waiting, "message is", "messages are");
+    log.note(`Draining: ${open} not acknowledged yet, Ctrl-C again ends at once`);
   }
   return await uplink.drain(deadlineMs) + (inputs?.waitingLines ?? 0);
 }
@@ -216,9 +245,10 @@ function introduce(
   const what = [
     ...(noReadings ? [] : ["this box's readings every second"]),
     ...(inputs === null ? [] : [`lines sent to ${hostPort(inputs.host, inputs.port)}`]),
-  ].join(" and ") || "nothing";
+  ].join(" and ") || "nothing, as --no-readings and --no-listen say,";
+  const verb = noReadings && inputs === null ? "goes" : "go";
   const kind = hub === null ? "hub" : "embedded hub";
-  log.note(`Gateway: ${what} go to the ${kind} at ${addressText(target)} (${settings.mode})`);
+  log.note(`Gateway: ${what} ${verb} to the ${kind} at ${addressText(target)} (${settings.mode})`);
   for (const hint of inputHints(inputs)) log.note(hint);
   log.note("Stop: Ctrl-C");
 }

@@ -6,7 +6,6 @@
  */
 import { nowMs } from "../../io/clock.ts";
 import type { AuthOptions } from "../../proto/msgr2/messenger.ts";
-import { resolve } from "../address.ts";
 import { command, Exit, parseArgs } from "../args.ts";
 import { conModes } from "../auth.ts";
 import { CONFIG_FLAG, withConfig } from "../config_file.ts";
@@ -15,12 +14,15 @@ import {
   type ConnectionSettings,
   connectionSettings,
   refuseOpenListener,
+  securityText,
 } from "../connection_flags.ts";
 import { EventLog } from "../event_log.ts";
+import { countText } from "../count_text.ts";
 import { helpText } from "../help.ts";
 import { Hub } from "../hub.ts";
 import { canDraw, LiveView } from "../live_view.ts";
 import { MessagePrinter } from "../message_printer.ts";
+import { listenArgument } from "../name_argument.ts";
 import { RecentMessages } from "../recent_messages.ts";
 import { SessionTable } from "../session_table.ts";
 import { onStop } from "../signals.ts";
@@ -35,8 +37,8 @@ const HUB = command({
   description:
     "On a terminal: a live view. Else one line per message on standard output, NAME TYPE PAYLOAD,\n" +
     "written before the message is acknowledged; control characters are escaped as \\x1b. With\n" +
-    "--json one object per message. Sessions of gateways survive a restart of the hub: what it had\n" +
-    "not acknowledged comes again.",
+    "--json one object per message. A hub that is started again has forgotten the sessions: gateways\n" +
+    "make new ones and send what was not acknowledged once more.",
   positionals: [{
     name: "ADDRESS",
     help: "where to listen, v2:HOST:PORT (default v2:127.0.0.1:3300)",
@@ -68,7 +70,7 @@ export async function run(words: string[]): Promise<number> {
     return Exit.Ok;
   }
   const settings = await connectionSettings(flags, "server");
-  const wanted = await resolve(positionals[0] ?? ADDRESS_DEFAULT);
+  const wanted = await listenArgument("ADDRESS", positionals[0] ?? ADDRESS_DEFAULT);
   refuseOpenListener(wanted, flags, settings);
   const stopped = new Promise<void>((stop) => onStop(stop));
   const log = new EventLog();
@@ -96,7 +98,7 @@ export async function run(words: string[]): Promise<number> {
   }
   // Connections are cut, not closed: the gateways keep their sessions for the next hub.
   log.quiet = false;
-  log.note(`Stopped: ${hub.received} messages were received`);
+  log.note(`Stopped: ${countText(hub.received, "message was", "messages were")} received`);
   return Exit.Ok;
 }
 
@@ -107,9 +109,8 @@ export function hubAuth(settings: ConnectionSettings, mode: string | undefined):
   return { ...settings.auth, serverModes: (): readonly number[] => modes };
 }
 
-function security({ method }: ConnectionSettings, mode: string | undefined): string {
-  if (method === "none") return "no authentication, crc";
-  return `cephx, ${mode ?? "secure or crc"}`;
+function security(settings: ConnectionSettings, mode: string | undefined): string {
+  return securityText(settings, settings.method === "none" ? "crc" : mode ?? "secure or crc");
 }
 
 function render(
@@ -128,7 +129,7 @@ function render(
       }`,
       hints: ["Stop: Ctrl-C"],
       table: table.rows(hub.sessions(), Math.min(SESSIONS_SHOWN, Math.floor(rows / 3))),
-      notes: [{ text: `${hub.received} messages received`, style: "dim" }],
+      notes: [{ text: `${countText(hub.received, "message")} received`, style: "dim" }],
       recent,
       log,
     }, rows);

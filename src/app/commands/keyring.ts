@@ -7,24 +7,19 @@ import { wallSeconds } from "../../io/clock.ts";
 import { NodeCrypto } from "../../io/crypto.ts";
 import { encodeKey, generateKey, KeyType } from "../../wire/cephx/crypto_key.ts";
 import { type EntityName, formatEntityName } from "../../wire/cephx/entity_name.ts";
-import {
-  formatKeyring,
-  Keyring,
-  type KeyringEntry,
-  parseKeyring,
-} from "../../wire/cephx/keyring.ts";
-import { parseEntityName } from "../../wire/msgr2/hello.ts";
+import { formatKeyring, type KeyringEntry } from "../../wire/cephx/keyring.ts";
 import { command, Exit, parseArgs, UsageError } from "../args.ts";
 import { readKeyring } from "../connection_flags.ts";
 import { helpText } from "../help.ts";
+import { nameArgument } from "../name_argument.ts";
 import { printError, printLine } from "../terminal.ts";
 
 const KEYRING = command({
   name: "fairlead keyring",
   summary: "Makes and shows keys in ceph-authtool's format",
   description:
-    "create makes a new file with one key, add puts a key into a file (or replaces the " +
-    "key of\nthat name), show lists names; the keys themselves only with --secret.",
+    "create makes a new file with one key, add puts one more key into a file, show lists names; " +
+    "the\nkeys themselves only with --secret.",
   positionals: [
     { name: "ACTION", help: "create, add or show" },
     { name: "FILE", help: "the keyring" },
@@ -43,6 +38,10 @@ const KEYRING = command({
       help: "AES-128, known to every Ceph; or AES-256 with HMAC-SHA384, known from 20.2 on",
     },
     cap: { kind: "list", value: "SERVICE=TEXT", help: "capability, such as mon='allow *'" },
+    replace: {
+      kind: "boolean",
+      help: "add: put the new key, and only the --cap given now, in the place of NAME's old ones",
+    },
     json: { kind: "boolean", help: "print JSON" },
     secret: { kind: "boolean", help: "show the keys too" },
   },
@@ -69,18 +68,25 @@ export async function run(words: string[]): Promise<number> {
   if (action === "show") return await show(path, name, flags.json, flags.secret);
   if (action !== "create" && action !== "add") {
     throw new UsageError(
-      `Cannot run keyring as ACTION must be create, add or show: current value is ${action}`,
+      `Cannot run keyring as ACTION must be create, add or show: current value is ${
+        JSON.stringify(action)
+      }`,
     );
   }
   if (name === null) {
     throw new UsageError(`Cannot ${action} a key as NAME is missing: give one, such as client.gw1`);
   }
   const wanted = { type: KEY_TYPES[flags["key-type"]]!, caps: parseCaps(flags.cap) };
-  const entry = action === "create"
+  if (action === "create" && flags.replace) {
+    throw new UsageError("Cannot use --replace with create as a new file holds no key: leave it out");
+  }
+  const { entry, replaced } = action === "create"
     ? await create(path, name, wanted)
-    : await add(path, name, wanted);
-  if (flags.json) printLine(JSON.stringify(entryJson(entry, flags.secret)));
-  else printError(`${formatEntityName(name)} is in ${path}`);
+    : await add(path, name, wanted, flags.replace);
+  const shown = formatEntityName(name);
+  if (flags.json) printLine(JSON.stringify({ ...entryJson(entry, flags.secret), replaced }));
+  else if (replaced) printError(`Key and caps of ${shown} in ${path} are replaced`);
+  else printError(`${shown} is in ${path}`);
   return Exit.Ok;
 }
 
@@ -89,7 +95,12 @@ interface Wanted {
   readonly caps: ReadonlyMap<string, string>;
 }
 
-async function create(path: string, name: EntityName, wanted: Wanted): Promise<KeyringEntry> {
+interface Made {
+  readonly entry: KeyringEntry;
+  readonly replaced: boolean;
+}
+
+async function create(path: string, name: EntityName, wanted: Wanted): Promise<Made> {
   const entry = newEntry(name, wanted);
   try {
     // Takes the name, so that nobody's file is replaced; the key comes with the rename.
@@ -102,15 +113,40 @@ async function create(path: string, name: EntityName, wanted: Wanted): Promise<K
     );
   }
   await replace(path, [entry]);
-  return entry;
+  return { entry, replaced: false };
 }
 
-async function add(path: string, name: EntityName, wanted: Wanted): Promise<KeyringEntry> {
-  const keyring = await readOrNew(path);
+async function add(
+  path: string,
+  name: EntityName,
+  wanted: Wanted,
+  mayReplace: boolean,
+): Promise<Made> {
+  if (!await isThere(path)) {
+    throw new UsageError(`Cannot add to ${path} as it does not exist: use "keyring create"`);
+  }
+  const keyring = await readKeyring(path);
+  const replaced = keyring.get(name) !== undefined;
+  if (replaced && !mayReplace) {
+    throw new Error(
+      `Cannot add ${formatEntityName(name)} as ${path} has its key already: give --replace to ` +
+        "have a new key and new caps in its place",
+    );
+  }
   const entry = newEntry(name, wanted);
   keyring.set(entry);
-  await replace(await realPath(path), keyring.entries());
-  return entry;
+  // Behind a symbolic link the file itself is replaced, not the link.
+  await replace(await Deno.realPath(path), keyring.entries());
+  return { entry, replaced };
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch (error) {
+    return !(error instanceof Deno.errors.NotFound); // why it cannot be read comes with reading it
+  }
 }
 
 async function show(
@@ -130,7 +166,8 @@ async function show(
   }
   if (json) {
     printLine(JSON.stringify({ entries: shown.map((entry) => entryJson(entry, secret)) }));
-  } else if (secret) printLine(formatKeyring(shown).trimEnd());
+  } else if (shown.length === 0) printError(`No keys in ${path}`);
+  else if (secret) printLine(formatKeyring(shown).trimEnd());
   else for (const entry of shown) printLine(entryText(entry));
   return Exit.Ok;
 }
@@ -184,35 +221,7 @@ function entityName(text: string): EntityName {
       }`,
     );
   }
-  try {
-    return parseEntityName(text);
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-}
-
-async function readOrNew(path: string): Promise<Keyring> {
-  let text = "";
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return new Keyring();
-    throw refused(path, error);
-  }
-  try {
-    return parseKeyring(text);
-  } catch (error) {
-    throw new Error(`Cannot add to ${path}: ${(error as Error).message}`);
-  }
-}
-
-/** Behind a symbolic link the file itself is replaced, not the link. */
-async function realPath(path: string): Promise<string> {
-  try {
-    return await Deno.realPath(path);
-  } catch {
-    return path; // not there yet
-  }
+  return nameArgument("NAME", text);
 }
 
 /** The whole file beside the old one, on the disk, then in its place in one step. */

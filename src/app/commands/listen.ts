@@ -9,19 +9,23 @@ import type { Batch } from "../../proto/msgr2/batch.ts";
 import type { MessengerEvent } from "../../proto/msgr2/messenger.ts";
 import type { Policy } from "../../proto/msgr2/policy.ts";
 import { type Session, SessionState } from "../../proto/msgr2/session.ts";
-import { resolve } from "../address.ts";
+import { addressText } from "../address_text.ts";
 import { command, Exit, parseArgs } from "../args.ts";
 import {
   CONNECTION_FLAGS,
   connectionSettings,
   POLICY_FLAG,
   refuseOpenListener,
+  securityText,
   serverPolicy,
 } from "../connection_flags.ts";
+import { countText } from "../count_text.ts";
 import { Endpoint } from "../endpoint.ts";
+import { EventLog } from "../event_log.ts";
 import { FileIntake } from "../file_intake.ts";
 import { helpText } from "../help.ts";
 import { FairleadType } from "../message_types.ts";
+import { listenArgument } from "../name_argument.ts";
 import { onStop } from "../signals.ts";
 import { printable, printableBytes } from "../printable.ts";
 import { isTerminal, printBytes, printError, printLine } from "../terminal.ts";
@@ -30,8 +34,8 @@ const LISTEN = command({
   name: "fairlead listen",
   summary: "Receives what send sends",
   description: "Prints each message's payload as a line on standard output. Files that send " +
-    "--file sends\ngo to FILE, or under their own names into DIR/; they are NAME.part until they " +
-    "are whole.",
+    "--file sends\ngo to FILE, or under their own names into DIR/, in the place of one that is " +
+    "there; they are\nNAME.part until they are whole.",
   positionals: [{ name: "ADDR", help: "where to listen: v2:HOST:PORT; port 0 takes a free one" }],
   flags: {
     output: { kind: "text", value: "FILE|DIR/", short: "o", help: "where files go" },
@@ -51,8 +55,8 @@ const LISTEN = command({
     ...CONNECTION_FLAGS,
   },
   examples: [
-    ["fairlead listen v2:127.0.0.1:8700", "Lines from this box"],
-    ["fairlead listen v2:0.0.0.0:8700 -k hub.keyring -o incoming/", "Files from those with a key"],
+    ["fairlead listen v2:127.0.0.1:3300", "Lines from this box"],
+    ["fairlead listen v2:0.0.0.0:3300 -k hub.keyring -o incoming/", "Files from those with a key"],
   ],
 });
 
@@ -70,9 +74,11 @@ export async function run(words: string[]): Promise<number> {
     return Exit.Ok;
   }
   const settings = await connectionSettings(flags, "server");
-  const wanted = await resolve(positionals[0]!);
+  const wanted = await listenArgument("ADDR", positionals[0]!);
   refuseOpenListener(wanted, flags, settings);
-  const advertised = flags.advertise === undefined ? null : await resolve(flags.advertise);
+  const advertised = flags.advertise === undefined
+    ? null
+    : await listenArgument("--advertise", flags.advertise);
   const receiver = new Receiver(flags.output, flags.count ?? Infinity);
   const endpoint = new Endpoint({
     auth: settings.auth,
@@ -88,7 +94,8 @@ export async function run(words: string[]): Promise<number> {
     }
     const finished = receive(endpoint, receiver);
     onStop(() => receiver.stop());
-    printError(`Listening on ${`${bound}`.replace(/\/0$/, "")}`);
+    printError(`Listening on ${addressText(bound)} (${securityText(settings, settings.mode)})`);
+    printError("Stop: Ctrl-C");
     await finished;
     await farewell(endpoint, receiver.reached);
     return receiver.failures === 0 ? Exit.Ok : Exit.Failure;
@@ -163,6 +170,7 @@ class Receiver {
   failures = 0;
   /** Ends the receiving. */
   stop: () => void = () => {};
+  readonly #log = new EventLog();
   readonly #intake: FileIntake | null;
   #left: number;
   /** A terminal must not obey what a stranger sends; a pipe gets the bytes as they are. */
@@ -202,10 +210,8 @@ class Receiver {
 
   /** Tells the operator who comes and goes. */
   handleEvent(event: MessengerEvent): void {
-    const { kind, session, text } = event;
-    if (kind === "accept") printError(printable(`Session with ${session!.peerName} at ${text}`));
-    else if (kind === "dropped" || kind === "refused") printError(printable(`Refused: ${text}`));
-    else if (kind === "reset") this.#lost(session!);
+    this.#log.noteEvent(event, null);
+    if (event.kind === "reset") this.#lost(event.session!);
   }
 
   /** Closes what is open. */
@@ -231,8 +237,9 @@ class Receiver {
     if (type === FairleadType.FileHead) intake.begin(session, batch.front(index));
     else if (type === FairleadType.FileData) intake.data(session, batch, index);
     else {
-      const { path, size } = intake.end(session, batch.front(index));
-      printError(printable(`Received ${path}: ${size} bytes`));
+      const { path, size, replaced } = intake.end(session, batch.front(index));
+      const note = replaced ? ", replaced the file that was there" : "";
+      printError(printable(`Received ${path}: ${countText(size, "byte")}${note}`));
       this.#left--;
     }
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { AddrType, type EntityAddr, parseAddress } from "../../wire/msgr2/entity_addr.ts";
+import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import type { Keyring } from "../../wire/cephx/keyring.ts";
 import { formatEntityName } from "../../wire/cephx/entity_name.ts";
 import { parseEntityName } from "../../wire/msgr2/hello.ts";
@@ -14,6 +14,7 @@ import { formatMonAddress, parseMonHost } from "../ceph_conf.ts";
 import { readKeyring } from "../connection_flags.ts";
 import type { IoRoad } from "../endpoint.ts";
 import { helpText } from "../help.ts";
+import { checkAddress, nameArgument } from "../name_argument.ts";
 import { probe, type ProbeReport } from "../prober.ts";
 import { printable, printableJson } from "../printable.ts";
 import { printError, printLine } from "../terminal.ts";
@@ -76,6 +77,7 @@ export async function run(words: string[]): Promise<number> {
     return Exit.Ok;
   }
   const keyring = flags.keyring === undefined ? null : await readKeyring(flags.keyring);
+  if (flags.name !== undefined) nameArgument("--name", flags.name);
   const name = nameOf(flags.name, keyring, flags.keyring);
   const [targets, mons] = await addresses(positionals[0]!, flags.mon);
   const modes: ModeName[] = flags.mode === undefined ? ["secure", "crc"] : [flags.mode as ModeName];
@@ -112,22 +114,10 @@ async function addresses(
   text: string,
   mon: string | undefined,
 ): Promise<[EntityAddr[], EntityAddr[]]> {
-  if (parsed(text).type === AddrType.Legacy) {
-    throw new UsageError(
-      `Cannot probe ${text} as only msgr2 is spoken here: give a v2 address, as v2:10.0.0.1:3300`,
-    );
-  }
+  checkAddress("ADDR", text);
   const mons = mon === undefined ? [] : parseMonHost(mon).map(formatMonAddress);
   const resolved = await Promise.all(mons.map(resolveAll));
   return [await resolveAll(text), resolved.flat()];
-}
-
-function parsed(text: string): { readonly type: number } {
-  try {
-    return parseAddress(text);
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
 }
 
 /** The report for a person. */

@@ -243,15 +243,15 @@ async function sendLines(job: Job): Promise<number> {
   const tick = setInterval(() => progress.update(job.queued - session.unacknowledged), 100);
   let refused: LineTooLong | null = null;
   try {
-    for await (const front of linesOf(chunksOf(source, stop.signal), LINE_BYTES_MAX)) {
-      await queue(job, { type: FairleadType.Line, front, priority });
-      if (stop.signal.aborted) break;
+    try {
+      for await (const front of linesOf(chunksOf(source, stop.signal), LINE_BYTES_MAX)) {
+        await queue(job, { type: FairleadType.Line, front, priority });
+        if (stop.signal.aborted) break;
+      }
+    } catch (error) {
+      if (!(error instanceof LineTooLong)) throw error;
+      refused = error; // told when the lines before it have arrived
     }
-  } catch (error) {
-    if (!(error instanceof LineTooLong)) throw error;
-    refused = error; // told when the lines before it have arrived
-  }
-  try {
     await endpoint.flushed(session);
   } finally {
     clearInterval(tick);

@@ -279,7 +279,7 @@ function placeClient(
   nowMs: number,
 ): number {
   const { messenger } = connection;
-  const policy = messenger.policyFor(connection.peerType);
+  const policy = messenger.options.policyFor(connection.peerType);
   const existing = policy.registered ? messenger.findSession(ident.addrs) : null;
   if (existing === null || existing.state === SessionState.Closed) {
     return startNew(connection, ident, policy, nowMs);

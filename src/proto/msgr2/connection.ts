@@ -23,7 +23,7 @@ import { ReceiveBuffer } from "../../mem/receive_buffer.ts";
 import { U64 } from "../../mem/u64.ts";
 import { readAck, writeAck } from "../../wire/msgr2/ack.ts";
 import { ConMode } from "../../wire/msgr2/auth.ts";
-import { Banner, readBanner, writeBanner } from "../../wire/msgr2/banner.ts";
+import { agreeRevision, Banner, readBanner, writeBanner } from "../../wire/msgr2/banner.ts";
 import { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import { FrameFormat } from "../../wire/msgr2/frame.ts";
 import { Hello, writeHello } from "../../wire/msgr2/hello.ts";
@@ -158,9 +158,17 @@ export class Connection {
   dirty = false;
   /** Waits for room in the batch. */
   stalled = false;
-  /** What arrived and was not handled yet. */
+  /**
+   * What arrived and was not handled yet.
+   *
+   * @ignore
+   */
   readonly received: ReceiveBuffer = new ReceiveBuffer();
-  /** What the signatures of authentication cover. */
+  /**
+   * What the signatures of authentication cover.
+   *
+   * @ignore
+   */
   readonly transcript: Transcript = new Transcript();
   /** Stamp of the last KEEPALIVE2_ACK. */
   readonly keepaliveAck: Keepalive = new Keepalive();
@@ -465,7 +473,7 @@ export class Connection {
     }
     this.received.head = next;
     this.transcript.noteReceived(at, next);
-    const revision = this.messenger.agree(this.banner);
+    const revision = agreeRevision(this.messenger.banner, this.banner);
     if (revision < 0) {
       this.closeForFault(revision, nowMs);
       return false;

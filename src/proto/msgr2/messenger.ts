@@ -6,17 +6,16 @@
  *
  * @module
  */
-import { assert } from "../../mem/assert.ts";
 import { fail, Fault } from "../../mem/fault.ts";
 import { CONNECTIONS_MAX, HANDSHAKES_MAX, SESSIONS_MAX } from "../../mem/limits.ts";
-import { U64 } from "../../mem/u64.ts";
+import type { U64 } from "../../mem/u64.ts";
 import {
   Banner,
   FAIRLEAD_CLOSE,
   MSGR2_FEATURE_COMPRESSION,
   MSGR2_FEATURE_REVISION_1,
 } from "../../wire/msgr2/banner.ts";
-import { AddrType, type EntityAddr, EntityAddrVec } from "../../wire/msgr2/entity_addr.ts";
+import { type EntityAddr, EntityAddrVec } from "../../wire/msgr2/entity_addr.ts";
 import { EntityType, entityTypeName } from "../../wire/msgr2/hello.ts";
 import type { FrameParts } from "../../wire/msgr2/frame.ts";
 import type { ClientIdent } from "../../wire/msgr2/ident.ts";
@@ -24,7 +23,9 @@ import type { MessageHeader } from "../../wire/msgr2/message.ts";
 import type { Preamble } from "../../wire/msgr2/preamble.ts";
 import { Batch } from "./batch.ts";
 import { type CloseReason, Connection, Phase } from "./connection.ts";
+import { ConnectionRing } from "./connection_ring.ts";
 import { Counters } from "./counters.ts";
+import { Dialer } from "./dialer.ts";
 import { Directory } from "./directory.ts";
 import { EventQueue, type MessengerEvent } from "./events.ts";
 import type { MessengerOptions } from "./options.ts";
@@ -34,9 +35,6 @@ import { Session, SessionState } from "./session.ts";
 
 export type { EventKind, MessengerEvent } from "./events.ts";
 export { type AuthOptions, MESSENGER_DEFAULTS, type MessengerOptions } from "./options.ts";
-
-/** Connections that have something to send: each is in the ring once, closed ones too for a while. */
-const DIRTY_MAX = 2 * CONNECTIONS_MAX;
 
 /** Connections in a row that carried nothing and broke: from then on there is a wait between them. */
 const BARREN_MAX = 3;
@@ -92,7 +90,11 @@ export class Messenger {
   readonly options: MessengerOptions;
   /** Our banner. */
   readonly banner: Banner = new Banner();
-  /** What we call ourselves. */
+  /**
+   * What we call ourselves.
+   *
+   * @ignore
+   */
   readonly own: OwnAddresses;
   /** What was counted. */
   readonly counters: Counters = new Counters();
@@ -108,11 +110,8 @@ export class Messenger {
   #globalSeq = 0;
   #handshakes = 0;
   readonly #directory = new Directory();
-  readonly #dialing = new Set<Session>();
-  // A ring: an array that is emptied and filled again would allocate in every turn.
-  readonly #dirty: (Connection | null)[] = new Array(DIRTY_MAX).fill(null);
-  #dirtyHead = 0;
-  #dirtyCount = 0;
+  readonly #dialer: Dialer;
+  readonly #dirty = new ConnectionRing();
   readonly #closed: Connection[] = [];
   readonly #stalled: Connection[] = [];
   readonly #events = new EventQueue(this.counters);
@@ -128,6 +127,7 @@ export class Messenger {
   constructor(options: MessengerOptions) {
     this.options = options;
     this.own = new OwnAddresses(options.nonce);
+    this.#dialer = new Dialer(options.backoffMs, options.backoffMaxMs);
     const supported = MSGR2_FEATURE_COMPRESSION |
       (options.revision1 ? MSGR2_FEATURE_REVISION_1 : 0);
     this.banner.supported.set(supported, FAIRLEAD_CLOSE);
@@ -162,7 +162,8 @@ export class Messenger {
     if (!policy.lossy) this.newCookie(session.clientCookie);
     this.sessions.set(session.id, session);
     this.#directory.enter(session);
-    this.#dial(session, nowMs);
+    this.#dialer.now(session, nowMs);
+    this.onWork();
     return session;
   }
 
@@ -196,8 +197,7 @@ export class Messenger {
       return;
     }
     if (session.state === SessionState.Standby && session.target !== null) {
-      session.state = SessionState.Connecting;
-      this.#dialing.add(session);
+      this.#dialer.now(session, session.dialAtMs);
       this.onWork();
     }
   }
@@ -259,24 +259,20 @@ export class Messenger {
 
   /** The next connection that must be opened, to its `peer`; null when none is due. */
   pollOpen(nowMs: number): Connection | null {
-    for (const session of this.#dialing) {
-      if (session.dialAtMs > nowMs) continue;
-      this.#dialing.delete(session);
-      if (session.state === SessionState.Closed || session.connection !== null) continue;
-      const connection = this.#newConnection(false, nowMs);
-      if (connection === null) {
-        this.#retryLater(session, nowMs);
-        return null;
-      }
-      session.state = SessionState.Connecting;
-      session.connection = connection;
-      connection.session = session;
-      connection.peer.copy(session.target!);
-      connection.globalSeq = this.nextGlobalSeq(0);
-      if (!session.serverCookie.isZero()) session.connectSeq++;
-      return connection;
+    const session = this.#dialer.take(nowMs);
+    if (session === null) return null;
+    const connection = this.#newConnection(false, nowMs);
+    if (connection === null) {
+      this.#dialer.later(session, nowMs);
+      return null;
     }
-    return null;
+    session.state = SessionState.Connecting;
+    session.connection = connection;
+    connection.session = session;
+    connection.peer.copy(session.target!);
+    connection.globalSeq = this.nextGlobalSeq(0);
+    if (!session.serverCookie.isZero()) session.connectSeq++;
+    return connection;
   }
 
   /** The next connection whose socket must be closed; null when none. */
@@ -286,7 +282,7 @@ export class Messenger {
 
   /** Connections that may have something to send. */
   get dirtyCount(): number {
-    return this.#dirtyCount;
+    return this.#dirty.count;
   }
 
   /**
@@ -294,22 +290,15 @@ export class Messenger {
    * meanwhile comes after all others: take `dirtyCount` of them in a turn.
    */
   pollDirty(): Connection | null {
-    if (this.#dirtyCount === 0) return null;
-    const connection = this.#dirty[this.#dirtyHead]!;
-    this.#dirty[this.#dirtyHead] = null;
-    this.#dirtyHead = (this.#dirtyHead + 1) % DIRTY_MAX;
-    this.#dirtyCount--;
-    connection.dirty = false;
-    return connection;
+    return this.#dirty.shift();
   }
 
   /** When {@linkcode handleDeadline} must be called next; Infinity means never. */
   pollDeadline(): number {
-    let next = Infinity;
+    let next = this.#dialer.pollDeadline();
     for (const connection of this.connections.values()) {
       next = Math.min(next, connection.pollDeadline());
     }
-    for (const session of this.#dialing) next = Math.min(next, session.dialAtMs);
     for (const session of this.sessions.values()) {
       if (session.connection === null && session.target === null) {
         next = Math.min(next, session.lastSeenMs + this.options.standbyMs);
@@ -350,10 +339,7 @@ export class Messenger {
   /** Puts a connection on the list of those with something to send. */
   markDirty(connection: Connection): void {
     if (connection.dirty) return;
-    connection.dirty = true;
-    assert(this.#dirtyCount < DIRTY_MAX, "a connection is in the ring once");
-    this.#dirty[(this.#dirtyHead + this.#dirtyCount) % DIRTY_MAX] = connection;
-    this.#dirtyCount++;
+    this.#dirty.push(connection);
     this.onWork();
   }
 
@@ -362,19 +348,6 @@ export class Messenger {
     if (connection.stalled) return;
     connection.stalled = true;
     this.#stalled.push(connection);
-  }
-
-  /** Checks the peer's banner; returns the revision that both speak, or a negated Fault. */
-  agree(peer: Banner): number {
-    const lo = peer.required.lo & ~this.banner.supported.lo;
-    const hi = peer.required.hi & ~this.banner.supported.hi;
-    if ((lo | hi) !== 0) {
-      const missing = new U64();
-      missing.set(lo, hi);
-      const field = `banner peer_required_features ${missing}`;
-      return fail(Fault.Feature, field, -1, lo >>> 0, `within ours, ${this.banner.supported}`);
-    }
-    return (peer.supported.lo & this.banner.supported.lo & MSGR2_FEATURE_REVISION_1) === 0 ? 0 : 1;
   }
 
   /** True when both banners carry the compression bit: its two frames are then exchanged. */
@@ -397,11 +370,6 @@ export class Messenger {
   /** The session of a peer with these addresses, or null. */
   findSession(addrs: EntityAddrVec): Session | null {
     return this.#directory.find(addrs);
-  }
-
-  /** The policy for a peer that connected. */
-  policyFor(peerType: number): Policy {
-    return this.options.policyFor(peerType);
   }
 
   /** The name a peer authenticated with, `client.gw1`. */
@@ -473,7 +441,7 @@ export class Messenger {
       before.session = null;
       before.close("replaced", "Replaced by a newer connection of the same session", nowMs);
     }
-    this.#dialing.delete(session);
+    this.#dialer.remove(session);
     session.outbox.requeue();
     session.connection = connection;
     connection.session = session;
@@ -564,7 +532,7 @@ export class Messenger {
       session.connectSeq = 0;
       this.newCookie(session.clientCookie);
       this.resetSession(session, nowMs);
-      this.#retryLater(session, nowMs);
+      this.#dialer.later(session, nowMs);
       return;
     }
     this.#forget(session);
@@ -678,27 +646,11 @@ export class Messenger {
     } else if (policy.standby && wasReady && session.outbox.queued === 0) {
       session.state = SessionState.Standby;
     } else if (closeReason === "wait") {
-      session.state = SessionState.Wait;
-      session.dialAtMs = nowMs + this.options.backoffMaxMs;
-      this.#dialing.add(session);
+      this.#dialer.yield(session, nowMs);
     } else if (wasReady && session.barren < BARREN_MAX) {
-      this.#dial(session, nowMs);
-    } else this.#retryLater(session, nowMs);
-  }
-
-  #dial(session: Session, nowMs: number): void {
-    session.state = SessionState.Connecting;
-    session.dialAtMs = nowMs;
-    this.#dialing.add(session);
-    this.onWork();
-  }
-
-  #retryLater(session: Session, nowMs: number): void {
-    const { backoffMs, backoffMaxMs } = this.options;
-    session.state = SessionState.Connecting;
-    session.backoffMs = Math.min(Math.max(session.backoffMs * 2, backoffMs), backoffMaxMs);
-    session.dialAtMs = nowMs + session.backoffMs;
-    this.#dialing.add(session);
+      this.#dialer.now(session, nowMs);
+      this.onWork();
+    } else this.#dialer.later(session, nowMs);
   }
 
   #resumeStalled(nowMs: number): void {
@@ -741,7 +693,7 @@ export class Messenger {
     session.state = SessionState.Closed;
     session.dropped = session.unacknowledged;
     this.sessions.delete(session.id);
-    this.#dialing.delete(session);
+    this.#dialer.remove(session);
     this.#directory.remove(session);
   }
 }

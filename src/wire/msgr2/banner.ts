@@ -182,3 +182,32 @@ function wrongPrefix(bytes: Uint8Array, at: number, end: number, wrong: number):
     (found.startsWith(MSGR1_PREFIX) ? ", not that of msgr1" : "");
   return fail(Fault.Field, field, wrong, bytes[wrong]!, expected);
 }
+
+/**
+ * What two banners agree on: the revision that both speak, 0 or 1, or `-Fault.Feature` when the
+ * peer requires what we lack. "If the remote party advertises required features we don't support,
+ * we can disconnect."
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { agreeRevision, Banner, Fault, MSGR2_FEATURE_REVISION_1 } from "@fairlead/fairlead";
+ *
+ * const [own, peer] = [new Banner(), new Banner()];
+ * own.supported.set(MSGR2_FEATURE_REVISION_1, 0);
+ * assert.equal(agreeRevision(own, peer), 0);
+ * assert.equal(agreeRevision(own, own), 1);
+ * peer.required.set(8, 0);
+ * assert.equal(agreeRevision(own, peer), -Fault.Feature);
+ * ```
+ */
+export function agreeRevision(own: Banner, peer: Banner): number {
+  const lo = peer.required.lo & ~own.supported.lo;
+  const hi = peer.required.hi & ~own.supported.hi;
+  if ((lo | hi) !== 0) {
+    const missing = new U64();
+    missing.set(lo, hi);
+    const field = `banner peer_required_features ${missing}`;
+    return fail(Fault.Feature, field, -1, lo >>> 0, `within ours, ${own.supported}`);
+  }
+  return peer.supported.lo & own.supported.lo & MSGR2_FEATURE_REVISION_1;
+}
