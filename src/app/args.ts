@@ -244,5 +244,8 @@ function unknown<F extends Record<string, Flag>>(table: Command<F>, word: string
   const flag = word.replace(/=.*$/s, "");
   const near = nearest(flag, ["--help", ...Object.keys(table.flags).map((name) => `--${name}`)]);
   const hint = near === null ? `see ${table.name} --help` : `did you mean ${near}`;
-  return new UsageError(`Cannot run ${table.name} as it has no flag ${flag}: ${hint}`, near !== null);
+  return new UsageError(
+    `Cannot run ${table.name} as it has no flag ${flag}: ${hint}`,
+    near !== null,
+  );
 }

@@ -6,7 +6,14 @@
  *
  * @module
  */
-import { type BooleanFlag, type Command, type Flag, flagValue, parseArgs, UsageError } from "./args.ts";
+import {
+  type BooleanFlag,
+  type Command,
+  type Flag,
+  flagValue,
+  parseArgs,
+  UsageError,
+} from "./args.ts";
 import { nearest } from "./nearest.ts";
 
 /** Spread into a command's flags. */

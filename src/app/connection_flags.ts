@@ -156,7 +156,9 @@ export function refuseOpenListener(
 ): void {
   if (isLoopback(address) || settings.method === "cephx" || flags.auth === "none") return;
   throw new UsageError(
-    `Cannot listen on ${addressText(address)} without a keyring as others can reach it: give --keyring FILE, ` +
+    `Cannot listen on ${
+      addressText(address)
+    } without a keyring as others can reach it: give --keyring FILE, ` +
       "or --auth none to let everybody in",
   );
 }

@@ -25,7 +25,7 @@ import {
 } from "../proto/msgr2/messenger.ts";
 import type { Outbox } from "../proto/msgr2/outbox.ts";
 import { POLICIES, type Policy } from "../proto/msgr2/policy.ts";
-import { type Session, SessionState } from "../proto/msgr2/session.ts";
+import { type OutMessage, type Session, SessionState } from "../proto/msgr2/session.ts";
 import { hostText, resolve } from "./address.ts";
 import { addressText } from "./address_text.ts";
 import { authNone } from "./auth.ts";
@@ -67,6 +67,11 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+interface Accepting {
+  readonly resolve: (session: Session) => void;
+  readonly reject: (error: Error) => void;
+}
+
 /**
  * One entity on the network: it listens, connects and sends, and hands over in batches what was
  * received. Sockets and clock are included.
@@ -98,6 +103,7 @@ export class Endpoint implements AsyncIterable<Batch> {
   readonly #waiters: Waiter[] = [];
   #handler: ((batch: Batch) => void | Promise<void>) | null = null;
   #onEvent: ((event: MessengerEvent) => void) | null = null;
+  readonly #accepting: Accepting[] = [];
   #held: Batch | null = null;
   #next: ((result: IteratorResult<Batch>) => void) | null = null;
   #closed = false;
@@ -173,6 +179,25 @@ export class Endpoint implements AsyncIterable<Batch> {
     return session;
   }
 
+  /** Resolves with the next session that a peer opens here; those before the call are not told. */
+  accept(): Promise<Session> {
+    return new Promise((resolve, reject) => this.#accepting.push({ resolve, reject }));
+  }
+
+  /**
+   * Queues a message, and waits while the session's queue is full. Returns its serial, by which it
+   * can be revoked. `session.send()` does the same without a promise and returns 0 when full.
+   *
+   * @throws when the session ends before the message fits
+   */
+  async send(session: Session, message: OutMessage): Promise<number> {
+    for (;;) {
+      const serial = session.send(message);
+      if (serial > 0) return serial;
+      await this.writable(session);
+    }
+  }
+
   /**
    * Calls `handler` with each batch, inside the loop: the shortest way, no promise is made. The
    * batch is done when it returns, or when the promise it returns settles.
@@ -229,13 +254,23 @@ export class Endpoint implements AsyncIterable<Batch> {
     this.#road.wake();
   }
 
-  /** Ends all sessions and the loop; the iterator ends too. */
-  async close(): Promise<void> {
+  /**
+   * Ends all sessions and the loop; the iterator ends too. A batch that is not done is not
+   * acknowledged: its messages will come again.
+   *
+   * @param options `tellPeers: false` ends without CLOSE: peers keep their sessions and come back,
+   * which is what a hub wants that will be started again
+   */
+  async close(options: { readonly tellPeers?: boolean } = {}): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#road.closeListeners();
-    if (this.#held !== null) this.done(this.#held);
-    for (const session of this.messenger.sessions.values()) this.disconnect(session);
+    for (const session of this.messenger.sessions.values()) {
+      this.messenger.close(session, nowMs(), options.tellPeers ?? true);
+    }
+    this.messenger.giveBack();
+    this.#held = null;
+    this.#road.wake();
     const deadline = nowMs() + CLOSE_MS;
     while (this.messenger.connections.size > 0 && nowMs() < deadline) {
       this.#road.wake();
@@ -246,6 +281,8 @@ export class Endpoint implements AsyncIterable<Batch> {
     }
     await this.#road.stop();
     this.#checkWaiters();
+    for (const { reject } of this.#accepting) reject(new Error("The endpoint was closed"));
+    this.#accepting.length = 0;
     this.#next?.({ done: true, value: undefined });
     this.#next = null;
   }
@@ -267,6 +304,7 @@ export class Endpoint implements AsyncIterable<Batch> {
     const { messenger } = this;
     for (let event = messenger.pollEvent(); event !== null; event = messenger.pollEvent()) {
       this.#refuseWaiters(event);
+      if (event.kind === "accept") this.#accepting.shift()?.resolve(event.session!);
       this.#onEvent?.(event);
       worked = true;
     }

@@ -70,7 +70,9 @@ export class GatewayStatus {
     if (uplink.full && !this.#toldFull) {
       this.#toldFull = true;
       log.note(
-        `Queue to the hub is full (${countText(unacknowledged, "message")}, ${bytesText(outbox.bytes)}): ` +
+        `Queue to the hub is full (${countText(unacknowledged, "message")}, ${
+          bytesText(outbox.bytes)
+        }): ` +
           "UDP lines are dropped, TCP waits",
       );
     } else if (!uplink.full && this.#toldFull) {

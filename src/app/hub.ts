@@ -73,9 +73,9 @@ export class Hub {
     );
   }
 
-  /** Ends all sessions: the gateways are told that they are over. */
+  /** Ends; the last acknowledgements leave, and the gateways keep their sessions for the next hub. */
   close(): Promise<void> {
-    return this.#endpoint.close();
+    return this.#endpoint.close({ tellPeers: false });
   }
 
   #take(batch: Batch, output: HubOutput): Promise<void> | undefined {

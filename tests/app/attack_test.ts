@@ -25,7 +25,7 @@ import { ClientIdent, writeClientIdent } from "../../src/wire/msgr2/ident.ts";
 import { PREAMBLE_SIZE, writePreamble } from "../../src/wire/msgr2/preamble.ts";
 import { Tag } from "../../src/wire/msgr2/tag.ts";
 import { controlFrame, RawPeer } from "../proto/raw_peer.ts";
-import { group, Running } from "./running.ts";
+import { Fairlead, group } from "./fairlead.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const FILES_MAX = 96;
@@ -103,12 +103,12 @@ for (const io of ["libc", "deno"]) {
 }
 
 Deno.test("listen: a name with escapes and newlines forges no line and moves no cursor", async () => {
-  await using listen = new Running("listen", "v2:127.0.0.1:0");
-  const port = Number(group(await listen.err.line(/Listening/), /:(\d+)$/));
+  await using listen = Fairlead.start("listen", "v2:127.0.0.1:0");
+  const port = Number(group(await listen.err.line(/Listening/), /:(\d+) \(/));
   const conn = await enter(port, "x\x1b[2J\nSession with client.admin");
   assert.match(
     await listen.err.line(/Session/),
-    /client\.x\\x1b\[2J\\x0aSession with client\.admin/,
+    /^Session with client\.x\\x1b\[2J\\x0aSession\\x20with\\x20client\.admin stands/,
   );
   conn.close();
 });

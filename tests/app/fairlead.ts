@@ -4,11 +4,14 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 
 const MAIN = fileURLToPath(import.meta.resolve("../../src/main.ts"));
-/** Nothing here takes this long; a test that hangs ends with what was printed so far. */
-const DEADLINE_MS = 20_000;
+/** No output takes this long to come; a test that hangs ends with what was printed so far. */
+const WAIT_MS = 20_000;
+/** No command runs for so long. */
+const LIFE_MS = 60_000;
 
 /** How a command ended. */
 export interface Ended {
@@ -17,15 +20,83 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** A running command. Ends with the test at the latest. */
+/** What a process prints on one of its streams. */
+class Output {
+  /** All of it so far. */
+  text = "";
+  /** Whole lines so far. */
+  readonly lines: string[] = [];
+  readonly done: Promise<void>;
+  #rest = "";
+  #taken = 0;
+  #ended = false;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+    this.done = this.#read(stream);
+  }
+
+  /** The next line, after the last one returned, that matches. */
+  async line(pattern: RegExp): Promise<string> {
+    return await this.#await(pattern, () => {
+      while (this.#taken < this.lines.length) {
+        const line = this.lines[this.#taken++]!;
+        if (pattern.test(line)) return line;
+      }
+      return null;
+    });
+  }
+
+  /** The first match in all that is printed. */
+  async match(pattern: RegExp): Promise<RegExpExecArray> {
+    return await this.#await(pattern, () => pattern.exec(this.text));
+  }
+
+  async #await<T>(pattern: RegExp, look: () => T | null): Promise<T> {
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => late.reject(this.#missing(pattern)), WAIT_MS);
+    try {
+      for (;;) {
+        const changed = this.#changed.promise;
+        const found = look();
+        if (found !== null) return found;
+        if (this.#ended) throw this.#missing(pattern);
+        await Promise.race([changed, late.promise]);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #missing(pattern: RegExp): Error {
+    return new Error(`${pattern} never came: ${this.text.slice(-2000)}`);
+  }
+
+  async #read(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
+    for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+      this.text += text;
+      const parts = `${this.#rest}${text}`.split("\n");
+      this.#rest = parts.pop()!;
+      this.lines.push(...parts);
+      this.#wake();
+    }
+    this.#ended = true;
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers<void>();
+  }
+}
+
+/** A running command; killed at the end of the block that declared it with `await using`. */
 export class Fairlead implements AsyncDisposable {
+  readonly out: Output;
+  readonly err: Output;
   readonly #child: Deno.ChildProcess;
   readonly #deadline: ReturnType<typeof setTimeout>;
-  readonly #done: Promise<void>;
   readonly #piped: boolean;
-  readonly #waiters: (() => void)[] = [];
-  #stdout = "";
-  #stderr = "";
 
   private constructor(words: readonly string[], stdin: "piped" | "null") {
     this.#child = new Deno.Command(Deno.execPath(), {
@@ -36,11 +107,9 @@ export class Fairlead implements AsyncDisposable {
       env: { NO_COLOR: "1" },
     }).spawn();
     this.#piped = stdin === "piped";
-    this.#deadline = setTimeout(() => this.#child.kill("SIGKILL"), DEADLINE_MS);
-    this.#done = Promise.all([
-      this.#gather(this.#child.stdout, (text) => this.#stdout += text),
-      this.#gather(this.#child.stderr, (text) => this.#stderr += text),
-    ]).then(() => this.#wake());
+    this.#deadline = setTimeout(() => this.#child.kill("SIGKILL"), LIFE_MS);
+    this.out = new Output(this.#child.stdout);
+    this.err = new Output(this.#child.stderr);
   }
 
   /** Starts a command without standard input. */
@@ -78,20 +147,28 @@ export class Fairlead implements AsyncDisposable {
 
   /** Waits for text on standard error; returns the match. */
   async stderrMatch(pattern: RegExp): Promise<RegExpExecArray> {
-    return await this.#match(pattern, () => this.#stderr);
+    return await this.err.match(pattern);
   }
 
   /** Waits for text on standard output; returns the match. */
   async stdoutMatch(pattern: RegExp): Promise<RegExpExecArray> {
-    return await this.#match(pattern, () => this.#stdout);
+    return await this.out.match(pattern);
   }
 
-  /** Waits for the end. */
-  async ended(): Promise<Ended> {
+  /** The exit code, when all output has been read; a process that does not end is killed (137). */
+  async end(): Promise<number> {
+    const late = setTimeout(() => this.#child.kill("SIGKILL"), WAIT_MS);
     const { code } = await this.#child.status;
-    await this.#done;
+    clearTimeout(late);
     clearTimeout(this.#deadline);
-    return { code, stdout: this.#stdout, stderr: this.#stderr };
+    await Promise.all([this.out.done, this.err.done]);
+    return code;
+  }
+
+  /** Waits for the end, and returns all that was printed. */
+  async ended(): Promise<Ended> {
+    const code = await this.end();
+    return { code, stdout: this.out.text, stderr: this.err.text };
   }
 
   /** Ends the process if it has not ended. */
@@ -102,31 +179,15 @@ export class Fairlead implements AsyncDisposable {
       // it has ended already
     }
     if (this.#piped) await this.#child.stdin.abort().catch(() => {});
-    await this.ended();
+    await this.end();
   }
+}
 
-  async #match(pattern: RegExp, text: () => string): Promise<RegExpExecArray> {
-    let ended = false;
-    this.#done.then(() => ended = true);
-    for (;;) {
-      const match = pattern.exec(text());
-      if (match !== null) return match;
-      if (ended) throw new Error(`${pattern} never came: ${this.#stdout}${this.#stderr}`);
-      await new Promise<void>((resolve) => this.#waiters.push(resolve));
-    }
-  }
-
-  async #gather(stream: ReadableStream<Uint8Array>, take: (text: string) => void): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const bytes of stream) {
-      take(decoder.decode(bytes, { stream: true }));
-      this.#wake();
-    }
-  }
-
-  #wake(): void {
-    for (const resolve of this.#waiters.splice(0)) resolve();
-  }
+/** What `pattern`'s first group matched. */
+export function group(text: string, pattern: RegExp): string {
+  const found = pattern.exec(text)?.[1];
+  assert(found !== undefined, `${pattern} in ${text}`);
+  return found;
 }
 
 /** Carries TCP connections to `port`, and cuts each after as many bytes as `budget` says. */

@@ -5,19 +5,19 @@ import { command, parseArgs, UsageError } from "../../src/app/args.ts";
 import { CONFIG_FLAG, withConfig } from "../../src/app/config_file.ts";
 import { LineBuffer } from "../../src/app/line_buffer.ts";
 import { readBox, readingSummary } from "../../src/app/readings.ts";
-import { group, Running } from "./running.ts";
+import { Fairlead, group } from "./fairlead.ts";
 
 const LINES_TO = /lines sent to (\S+) go/;
 const LISTENING = /Listening on (\S+) /;
 const encoder = new TextEncoder();
 
 /** Starts a gateway with an embedded hub; returns it with the port for lines. */
-async function embedded(...words: string[]): Promise<{ gateway: Running; port: number }> {
-  const gateway = new Running("gateway", "--listen", "127.0.0.1:0", ...words);
+async function embedded(...words: string[]): Promise<{ gateway: Fairlead; port: number }> {
+  const gateway = Fairlead.start("gateway", "--listen", "127.0.0.1:0", ...words);
   return { gateway, port: await linePort(gateway) };
 }
 
-async function linePort(gateway: Running): Promise<number> {
+async function linePort(gateway: Fairlead): Promise<number> {
   return Number(group(await gateway.err.line(LINES_TO), LINES_TO).split(":").at(-1));
 }
 
@@ -73,9 +73,9 @@ Deno.test("a signal that comes twice at once still drains and ends with 0", asyn
 });
 
 Deno.test("a hub killed while lines flow, and started again, gets every line", async () => {
-  let hub = new Running("hub", "v2:127.0.0.1:0");
+  let hub = Fairlead.start("hub", "v2:127.0.0.1:0");
   const address = group(await hub.err.line(LISTENING), LISTENING);
-  await using gateway = new Running(
+  await using gateway = Fairlead.start(
     ...["gateway", "--hub", address, "--name", "client.gw1", "--listen", "127.0.0.1:0"],
     "--no-readings",
   );
@@ -94,7 +94,7 @@ Deno.test("a hub killed while lines flow, and started again, gets every line", a
     for (let at = half; at < bytes.length;) at += await conn.write(bytes.subarray(at));
     await hub.end();
     for (const line of hub.out.lines) seen.add(line);
-    hub = new Running("hub", address);
+    hub = Fairlead.start("hub", address);
     await hub.err.line(LISTENING);
   }
   await using last = hub;
@@ -111,11 +111,11 @@ Deno.test("a hub killed while lines flow, and started again, gets every line", a
 });
 
 Deno.test("a full queue makes TCP wait and drops UDP lines; both are told", async () => {
-  const hub = new Running("hub", "v2:[::1]:0");
+  const hub = Fairlead.start("hub", "v2:[::1]:0");
   const address = group(await hub.err.line(LISTENING), LISTENING);
   hub.kill("SIGKILL");
   await hub.end();
-  await using gateway = new Running(
+  await using gateway = Fairlead.start(
     ...["gateway", "--hub", address, "--listen", "127.0.0.1:0", "--no-readings", "--queue", "1"],
     "--json",
   );
@@ -131,7 +131,7 @@ Deno.test("a full queue makes TCP wait and drops UDP lines; both are told", asyn
   const dropped = JSON.parse(await gateway.out.line(/"udp_dropped":3/));
   assert.equal(dropped.tcp_lines, full.tcp_lines);
   await gateway.err.line(/^Queue to the hub is full .*UDP lines are dropped, TCP waits/);
-  await using again = new Running("hub", address);
+  await using again = Fairlead.start("hub", address);
   await sent;
   await gateway.err.line(/^Queue to the hub has room again: 3 UDP lines were dropped/);
   gateway.kill("SIGTERM");
@@ -144,11 +144,11 @@ Deno.test("a full queue makes TCP wait and drops UDP lines; both are told", asyn
 });
 
 Deno.test("what a hub never acknowledged is counted when the wait is over", async () => {
-  const hub = new Running("hub", "v2:127.0.0.1:0");
+  const hub = Fairlead.start("hub", "v2:127.0.0.1:0");
   const address = group(await hub.err.line(LISTENING), LISTENING);
   hub.kill("SIGKILL");
   await hub.end();
-  await using gateway = new Running(
+  await using gateway = Fairlead.start(
     ...["gateway", "--hub", address, "--listen", "[::1]:0", "--no-readings", "--drain", "1"],
   );
   const port = await linePort(gateway);
@@ -165,7 +165,7 @@ Deno.test("what a hub never acknowledged is counted when the wait is over", asyn
 });
 
 Deno.test("a second signal, a while after the first, ends the drain at once", async () => {
-  await using gateway = new Running(
+  await using gateway = Fairlead.start(
     ...["gateway", "--hub", "v2:127.0.0.1:1", "--no-listen", "--drain", "60", "--json"],
   );
   await gateway.out.line(/"unacknowledged":[1-9]/);
@@ -180,9 +180,9 @@ Deno.test("a second signal, a while after the first, ends the drain at once", as
 Deno.test("secure and crc mode with a keyring, a host name, settings from a file", async (t) => {
   const folder = await Deno.makeTempDir();
   const keyring = `${folder}/keyring`;
-  await using made = new Running("keyring", "create", keyring, "client.gw1");
+  await using made = Fairlead.start("keyring", "create", keyring, "client.gw1");
   assert.equal(await made.end(), 0);
-  await using hub = new Running("hub", "v2:127.0.0.1:0", "--keyring", keyring);
+  await using hub = Fairlead.start("hub", "v2:127.0.0.1:0", "--keyring", keyring);
   const address = group(await hub.err.line(LISTENING), LISTENING);
   const named = address.replace("127.0.0.1", "localhost");
   for (const mode of ["secure", "crc"]) {
@@ -198,7 +198,7 @@ Deno.test("secure and crc mode with a keyring, a host name, settings from a file
         queue: 2,
       };
       await Deno.writeTextFile(config, JSON.stringify(settings));
-      await using gateway = new Running("gateway", "--config", config);
+      await using gateway = Fairlead.start("gateway", "--config", config);
       const port = await linePort(gateway);
       await sendTcp(port, `in ${mode} mode\n`);
       await hub.out.line(new RegExp(`^client\\.gw1 line in ${mode} mode$`));
@@ -208,16 +208,16 @@ Deno.test("secure and crc mode with a keyring, a host name, settings from a file
   }
   await t.step("a key the hub does not know is refused, and the gateway says so", async () => {
     const other = `${folder}/other`;
-    await using create = new Running("keyring", "create", other, "client.gw2");
+    await using create = Fairlead.start("keyring", "create", other, "client.gw2");
     assert.equal(await create.end(), 0);
-    await using gateway = new Running(
+    await using gateway = Fairlead.start(
       ...["gateway", "--hub", address, "--keyring", other, "--name", "client.gw2", "--no-listen"],
     );
     await gateway.err.line(/^Session with hub \S+ is refused: /);
     await hub.err.line(/client\.gw2/);
   });
   await t.step("without a key, the gateway says which flag is missing", async () => {
-    await using gateway = new Running("gateway", "--hub", address, "--no-listen");
+    await using gateway = Fairlead.start("gateway", "--hub", address, "--no-listen");
     await gateway.err.line(/asks for cephx: give --keyring FILE .*method none \(EOPNOTSUPP\)/);
   });
   await Deno.remove(folder, { recursive: true });
@@ -226,7 +226,7 @@ Deno.test("secure and crc mode with a keyring, a host name, settings from a file
 Deno.test("errors name the thing, the value and the remedy", async (t) => {
   const folder = await Deno.makeTempDir();
   const config = `${folder}/gateway.json`;
-  await using busy = new Running("gateway", "--listen", "127.0.0.1:0", "--no-readings");
+  await using busy = Fairlead.start("gateway", "--listen", "127.0.0.1:0", "--no-readings");
   const port = await linePort(busy);
   const cases: [string[], unknown, number, RegExp][] = [
     [["--listen", `127.0.0.1:${port}`], null, 1, /another program uses that port; give --listen/],
@@ -240,15 +240,25 @@ Deno.test("errors name the thing, the value and the remedy", async (t) => {
     [["--auth", "cephx"], null, 2, /--keyring FILE/],
     [["-c", config], { lisen: "x" }, 2, /gateway\.json .*"lisen", did you mean "listen"/],
     [["-c", config], { queue: "x" }, 2, /"queue" must be a number: current value is "x"/],
-    [["-c", config], { queue: 0 }, 2, /^Cannot use "queue" of .*gateway\.json as .* whole number from 1 to 256/],
+    [
+      ["-c", config],
+      { queue: 0 },
+      2,
+      /^Cannot use "queue" of .*gateway\.json as .* whole number from 1 to 256/,
+    ],
     [["-c", config], { json: "yes" }, 2, /"json" must be true or false: current value is "yes"/],
-    [["-c", config], { mode: "fast" }, 2, /gateway\.json as it must be crc or secure: current value is "fast"/],
+    [
+      ["-c", config],
+      { mode: "fast" },
+      2,
+      /gateway\.json as it must be crc or secure: current value is "fast"/,
+    ],
     [["-c", config], [1], 2, /must be a JSON object: current value is \[1\]/],
   ];
   for (const [words, value, code, text] of cases) {
     await t.step(`${words.join(" ")} ${JSON.stringify(value)}`, async () => {
       await Deno.writeTextFile(config, JSON.stringify(value));
-      await using gateway = new Running("gateway", ...words);
+      await using gateway = Fairlead.start("gateway", ...words);
       assert.equal(await gateway.end(), code);
       assert.match(gateway.err.lines[0] ?? "", text);
     });
@@ -349,7 +359,10 @@ Deno.test("readBox() reads /proc and /sys, and skips what is not there", async (
   assert.equal(reading.network?.["eth0:1"]?.rx_bytes, 9);
   assert.deepEqual(reading.thermal, [{ zone: "thermal_zone1", type: "cpu", celsius: 45.5 }]);
   const summary = readingSummary(JSON.stringify(reading));
-  assert.match(summary!, /^load 0\.1 0\.2 0\.3, memory 75 % used of 1\.0 MiB, eth0 in 1 B out 5 B, /);
+  assert.match(
+    summary!,
+    /^load 0\.1 0\.2 0\.3, memory 75 % used of 1\.0 MiB, eth0 in 1 B out 5 B, /,
+  );
   assert.equal(readingSummary("no JSON"), null);
   assert.equal(
     readingSummary('{"network":{"x":null},"thermal":[null]}'),
@@ -378,6 +391,6 @@ Deno.test("every datagram of a burst arrives, or is counted as dropped", async (
 });
 
 Deno.test("a hub whose name is not known yet is looked up again, not given up", async () => {
-  await using gateway = new Running("gateway", "--hub", "nowhere.invalid:3300", "--no-listen");
+  await using gateway = Fairlead.start("gateway", "--hub", "nowhere.invalid:3300", "--no-listen");
   await gateway.err.line(/"nowhere\.invalid".*trying again until it is known/);
 });

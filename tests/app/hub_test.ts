@@ -5,7 +5,7 @@ import { authNone } from "../../src/app/auth.ts";
 import { clientPolicy } from "../../src/app/connection_flags.ts";
 import { FairleadType } from "../../src/app/message_types.ts";
 import { cut, printable, printableBytes, printableWord } from "../../src/app/printable.ts";
-import { group, Running } from "./running.ts";
+import { Fairlead, group } from "./fairlead.ts";
 
 const encoder = new TextEncoder();
 const LISTENING = /Listening on (\S+) /;
@@ -28,9 +28,9 @@ async function sendAll(address: string): Promise<void> {
 }
 
 Deno.test("hub prints NAME TYPE PAYLOAD, and no control character of a peer gets through", async () => {
-  await using hub = new Running("hub", "v2:127.0.0.1:0");
+  await using hub = Fairlead.start("hub", "v2:127.0.0.1:0");
   await sendAll(group(await hub.err.line(LISTENING), LISTENING));
-  await hub.err.line(/^Session with \S+ stands \(crc\), from 127\.0\.0\.1:\d+$/);
+  await hub.err.line(/^Session with \S+ stands \(crc\), from v2:127\.0\.0\.1:\d+$/);
   hub.kill("SIGINT");
   assert.equal(await hub.end(), 0);
   const name = "client.a\\x20b\\x1b[2J";
@@ -46,7 +46,7 @@ Deno.test("hub prints NAME TYPE PAYLOAD, and no control character of a peer gets
 });
 
 Deno.test("hub --json prints one object per message, over Deno's sockets too", async () => {
-  await using hub = new Running("hub", "v2:localhost:0", "--json", "--io=deno");
+  await using hub = Fairlead.start("hub", "v2:localhost:0", "--json", "--io=deno");
   await sendAll(group(await hub.err.line(LISTENING), LISTENING));
   hub.kill("SIGTERM");
   assert.equal(await hub.end(), 0);
@@ -84,7 +84,7 @@ Deno.test("hub refuses what is unsafe or wrong, and says the remedy", async (t) 
   ];
   for (const [words, code, text] of cases) {
     await t.step(words.join(" "), async () => {
-      await using hub = new Running("hub", ...words);
+      await using hub = Fairlead.start("hub", ...words);
       assert.equal(await hub.end(), code);
       assert.match(hub.err.lines[0] ?? "", text);
       assert.deepEqual(hub.out.lines, []);
@@ -96,10 +96,10 @@ Deno.test("hub refuses what is unsafe or wrong, and says the remedy", async (t) 
 Deno.test("hub says that its address is in use, and takes it from a configuration file", async () => {
   const config = await Deno.makeTempFile();
   await Deno.writeTextFile(config, '{ "address": "v2:[::1]:0", "auth": "none" }');
-  await using hub = new Running("hub", "-c", config);
+  await using hub = Fairlead.start("hub", "-c", config);
   const address = group(await hub.err.line(LISTENING), LISTENING);
   assert.match(address, /^v2:\[::1\]:\d+$/);
-  await using second = new Running("hub", "-c", config, address);
+  await using second = Fairlead.start("hub", "-c", config, address);
   assert.equal(await second.end(), 1);
   assert.match(second.err.lines[0]!, /^Cannot listen on v2:\[::1\]:\d+: .*give another one$/);
   await Deno.remove(config);

@@ -278,5 +278,8 @@ Deno.test("fairlead probe prints a table, and takes the only name of a keyring",
 Deno.test("fairlead probe refuses a v1 address", async () => {
   const old = await Fairlead.run("probe", "v1:127.0.0.1:6789");
   assert.equal(old.code, 2);
-  assert.match(old.stderr, /as only msgr2 is spoken here: give a v2 address/);
+  assert.match(
+    old.stderr,
+    /^Cannot use ADDR as msgr1 is not supported: .*, give v2:127\.0\.0\.1:6789/,
+  );
 });

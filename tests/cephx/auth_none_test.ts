@@ -53,7 +53,7 @@ Deno.test("a restarted AuthNoneServer does not give away what a client still has
 });
 
 Deno.test("AuthNoneServer without global_ids acts like Ceph's load tool", () => {
-  const far = new AuthNoneServer({ assignsGlobalIds: false }).attempt();
+  const far = new AuthNoneServer({ tool: true }).attempt();
   const near = new AuthNoneClient({ name: ADMIN, target: NoneTarget.Tool });
   assert.equal(run(near, far, ConMode.Crc).end, "authenticated");
   assert(far.globalId.isZero() && near.globalId.isZero());
@@ -65,9 +65,11 @@ Deno.test("method none has neither secure mode nor a second frame", () => {
   const secure = server.attempt().handleRequest(new Uint8Array(0), true, ConMode.Secure);
   assert(secure.kind === "bad" && secure.result === -95);
   const far = server.attempt();
-  assert.equal(far.handleRequest(new Uint8Array(0), false, ConMode.Crc).kind, "bad");
-  assert.equal(far.handleRequest(new Uint8Array(0), true, ConMode.Crc).kind, "done");
-  assert.equal(far.handleRequest(new Uint8Array(0), true, ConMode.Crc).kind, "bad");
+  const payload = Uint8Array.fromHex(TO_MON);
+  assert.equal(far.handleRequest(payload, false, ConMode.Crc).kind, "bad");
+  assert.equal(far.handleRequest(payload, true, ConMode.Crc).kind, "done");
+  assert.equal(far.handleRequest(payload, true, ConMode.Crc).kind, "bad");
+  assert.equal(server.attempt().handleRequest(new Uint8Array(0), true, ConMode.Crc).kind, "bad");
   const near = new AuthNoneClient({ name: ADMIN });
   assert.equal(near.handleMore(new Uint8Array(9)), null);
   assert(!near.handleDone(new U64(), ConMode.Secure, new Uint8Array(0)));

@@ -27,7 +27,7 @@ class PerfAnswerer {
   readonly endpoint: Endpoint;
 
   constructor(policy: Policy) {
-    const none = new AuthNoneServer({ assignsGlobalIds: false });
+    const none = new AuthNoneServer({ tool: true });
     this.endpoint = new Endpoint({
       entityType: EntityType.Osd,
       gid: U64.of(0),

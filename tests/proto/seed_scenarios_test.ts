@@ -6,6 +6,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { newCookie } from "../../src/proto/msgr2/cookie.ts";
 import { NodeCrypto } from "../../src/io/crypto.ts";
 import { authCephx, authNone } from "../../src/app/auth.ts";
 import type { AuthOptions } from "../../src/proto/msgr2/messenger.ts";
@@ -335,7 +336,7 @@ for (const resetcheck of [true, false]) {
     net.reachable = false;
     net.cut();
     // The server has met another incarnation of this client meanwhile.
-    server.messenger.newCookie(server.session.clientCookie);
+    newCookie(server.messenger.options.crypto, server.session.clientCookie);
     net.reachable = true;
     net.advance(1000);
     const [clientCookie, serverCookie] = resetcheck ? ["c", "d"] : ["a", "c"];

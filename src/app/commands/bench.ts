@@ -301,7 +301,7 @@ function loadAuth(settings: ConnectionSettings, flags: Flags): AuthOptions {
   if (settings.method === "cephx") return settings.auth;
   const name = parseEntityName(flags.name);
   const client = new AuthNoneClient({ name, target: NoneTarget.Tool });
-  const server = new AuthNoneServer({ assignsGlobalIds: false });
+  const server = new AuthNoneServer({ tool: true });
   return {
     ...authNone(flags.name),
     client: (): AuthClient => client,

@@ -96,7 +96,7 @@ export async function run(words: string[]): Promise<number> {
   } finally {
     view?.stop();
   }
-  // Connections are cut, not closed: the gateways keep their sessions for the next hub.
+  await hub.close();
   log.quiet = false;
   log.note(`Stopped: ${countText(hub.received, "message was", "messages were")} received`);
   return Exit.Ok;

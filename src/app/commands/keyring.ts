@@ -78,7 +78,9 @@ export async function run(words: string[]): Promise<number> {
   }
   const wanted = { type: KEY_TYPES[flags["key-type"]]!, caps: parseCaps(flags.cap) };
   if (action === "create" && flags.replace) {
-    throw new UsageError("Cannot use --replace with create as a new file holds no key: leave it out");
+    throw new UsageError(
+      "Cannot use --replace with create as a new file holds no key: leave it out",
+    );
   }
   const { entry, replaced } = action === "create"
     ? await create(path, name, wanted)

@@ -31,7 +31,8 @@ import { Watch } from "../watch.ts";
 const SEND = command({
   name: "fairlead send",
   summary: "Sends lines or a file through one lossless session",
-  description: "Each line of FILE, or of standard input, is one message; a line has 4 MiB at most, " +
+  description:
+    "Each line of FILE, or of standard input, is one message; a line has 4 MiB at most, " +
     "longer\nones need --file. The session is made again whenever it breaks. Exit code 0 only when " +
     "the\nfar end acknowledged all (with --policy lossy: when all was sent). The first Ctrl-C reads\n" +
     "no more and drains, a second one ends at once.",
@@ -224,8 +225,7 @@ function stopSending(job: Job, drainSeconds: number): ReturnType<typeof setTimeo
     watch.fail(new Error(`Stopped: ${target} was never reached, nothing was sent`));
     return undefined;
   }
-  const open = (): string =>
-    countText(job.taken - job.queued + session.unacknowledged, "message");
+  const open = (): string => countText(job.taken - job.queued + session.unacknowledged, "message");
   printError(
     `Stopping: up to ${drainSeconds} s for ${target} to acknowledge ${open()}; Ctrl-C again ends ` +
       "at once",

@@ -51,6 +51,7 @@ import {
 } from "../../wire/msgr2/session.ts";
 import { Tag, tagName } from "../../wire/msgr2/tag.ts";
 import type { AuthAnswer } from "./auth.ts";
+import { newCookie } from "./cookie.ts";
 import { checkSignature, sendSignature } from "./connect.ts";
 import { type Connection, Phase, unexpected } from "./connection.ts";
 import type { Policy } from "./policy.ts";
@@ -358,7 +359,7 @@ function startSession(
   session.lossy = session.policy.lossy || (client.flags.lo & CONNECT_LOSSY) !== 0;
   session.clientCookie.copy(client.cookie);
   if (session.lossy) session.serverCookie.set(0, 0);
-  else messenger.newCookie(session.serverCookie);
+  else newCookie(messenger.options.crypto, session.serverCookie);
   session.connectSeq = 0;
   const ident = new ServerIdent();
   messenger.own.fillServer(connection.local, client.target, ident.addrs);

@@ -93,8 +93,8 @@ export class AuthNoneClient implements AuthClient {
 
 /** What a server of method none is made of. */
 export interface AuthNoneServerOptions {
-  /** False: everybody gets 0, as from Ceph's load tools. Default true. */
-  readonly assignsGlobalIds?: boolean;
+  /** Acts as Ceph's load server: takes an empty payload, and everybody's global_id is 0. */
+  readonly tool?: boolean;
   /** The first global_id given away. */
   readonly firstGlobalId?: number;
 }
@@ -106,23 +106,23 @@ const COUNTED_MAX = 2 ** 48;
 
 /** The server's end; keeps one counter, and nothing per peer. */
 export class AuthNoneServer {
-  readonly #assignsGlobalIds: boolean;
+  readonly #tool: boolean;
   #nextGlobalId: number;
 
   /** Lets everybody in. */
   constructor(options: AuthNoneServerOptions = {}) {
-    this.#assignsGlobalIds = options.assignsGlobalIds ?? true;
+    this.#tool = options.tool ?? false;
     this.#nextGlobalId = options.firstGlobalId ?? FIRST_GLOBAL_ID;
   }
 
   /** One attempt, for one connection. */
   attempt(): AuthNoneServerAttempt {
-    return new AuthNoneServerAttempt((claimed, into) => this.#assign(claimed, into));
+    return new AuthNoneServerAttempt(this.#tool, (claimed, into) => this.#assign(claimed, into));
   }
 
   /** Leaves a client the number it had before; the counter goes past it. */
   #assign(claimed: U64, into: U64): void {
-    if (!this.#assignsGlobalIds) return;
+    if (this.#tool) return;
     if (claimed.isZero()) {
       into.setBigInt(BigInt(this.#nextGlobalId++));
       return;
@@ -139,12 +139,14 @@ export class AuthNoneServerAttempt implements AuthServer {
   readonly connectionSecret: Uint8Array = NOTHING;
   /** The global_id given or left to the peer, once done. */
   readonly globalId: U64 = new U64();
+  readonly #tool: boolean;
   readonly #assign: (claimed: U64, into: U64) => void;
   #entity: EntityName = { type: EntityType.Client, id: "" };
   #isDone = false;
 
   /** @ignore */
-  constructor(assign: (claimed: U64, into: U64) => void) {
+  constructor(tool: boolean, assign: (claimed: U64, into: U64) => void) {
+    this.#tool = tool;
     this.#assign = assign;
   }
 
@@ -163,7 +165,7 @@ export class AuthNoneServerAttempt implements AuthServer {
       return { kind: "bad", result: EOPNOTSUPP, why };
     }
     const claimed = new U64();
-    if (payload.length > 0) {
+    if (payload.length > 0 || !this.#tool) {
       const identity = decodeIdentity(payload);
       if (identity === null) return { kind: "bad", result: EACCES, why: describeFault() };
       this.#entity = identity.name;

@@ -393,13 +393,13 @@ export class Connection {
   }
 
   /**
-   * Tells the peer that this is the end, when it knows TAG_CLOSE, and ends. What was written
-   * before lies in `outbox`, which is closed once that is sent.
+   * Ends, and with `tell` says so to a peer that knows TAG_CLOSE. What was written before lies in
+   * `outbox`, which is closed once that is sent.
    */
-  sayClose(outbox: Outbox, nowMs: number): void {
+  sayClose(outbox: Outbox, tell: boolean, nowMs: number): void {
     this.pollTransmit(nowMs); // a last ACK, so that what was taken over is not sent again
     this.#kept = outbox;
-    this.#closeDue = this.messenger.closeAgreed(this);
+    this.#closeDue = tell && this.messenger.closeAgreed(this);
     this.messenger.markDirty(this);
     this.drain("local", "Closed here", nowMs);
   }

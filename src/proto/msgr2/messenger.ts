@@ -24,6 +24,7 @@ import type { Preamble } from "../../wire/msgr2/preamble.ts";
 import { Batch } from "./batch.ts";
 import { type CloseReason, Connection, Phase } from "./connection.ts";
 import { ConnectionRing } from "./connection_ring.ts";
+import { newCookie } from "./cookie.ts";
 import { Counters } from "./counters.ts";
 import { Dialer } from "./dialer.ts";
 import { Directory } from "./directory.ts";
@@ -159,7 +160,7 @@ export class Messenger {
     );
     session.peerAddrs.count = 1;
     session.peerAddrs.addrs[0]!.copy(target);
-    if (!policy.lossy) this.newCookie(session.clientCookie);
+    if (!policy.lossy) newCookie(this.options.crypto, session.clientCookie);
     this.sessions.set(session.id, session);
     this.#directory.enter(session);
     this.#dialer.now(session, nowMs);
@@ -168,13 +169,13 @@ export class Messenger {
   }
 
   /** Ends a session: CLOSE where the peer knows it, what was queued is dropped. */
-  close(session: Session, nowMs: number): void {
+  close(session: Session, nowMs: number, tellPeer = true): void {
     if (session.state === SessionState.Closed) return;
     const connection = session.connection;
     session.connection = null;
     if (connection !== null && connection.phase === Phase.Ready) {
       this.#strike(session);
-      connection.sayClose(session.outbox, nowMs);
+      connection.sayClose(session.outbox, tellPeer, nowMs);
       return;
     }
     if (connection !== null) {
@@ -234,6 +235,16 @@ export class Messenger {
     this.#out = null;
     this.#spare = batch;
     this.#resumeStalled(nowMs);
+  }
+
+  /** Gives a batch that is out back without a word: its messages are not taken over. */
+  giveBack(): void {
+    const batch = this.#out;
+    if (batch === null) return;
+    for (let index = 0; index < batch.length; index++) batch.connection(index).received.release();
+    batch.clear();
+    this.#out = null;
+    this.#spare = batch;
   }
 
   /** The next event, or null. */
@@ -397,15 +408,6 @@ export class Messenger {
     return this.#globalSeq;
   }
 
-  /** A random cookie, never 0. */
-  newCookie(into: U64): void {
-    do {
-      const bytes = this.options.crypto.randomBytes(8);
-      const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
-      into.set(view.getInt32(0, true), view.getInt32(4, true));
-    } while (into.isZero());
-  }
-
   /** A session for a peer that connected; null when there are too many. */
   newAccepted(
     connection: Connection,
@@ -491,7 +493,7 @@ export class Messenger {
     session.serverCookie.set(0, 0);
     session.connectSeq = 0;
     if (!full) return; // same cookie, same queue: the peer never got our SERVER_IDENT
-    this.newCookie(session.clientCookie);
+    newCookie(this.options.crypto, session.clientCookie);
     this.resetSession(session, nowMs);
     if (session.connection !== connection) connection.close("stale", "The session is over", nowMs);
   }
@@ -530,7 +532,7 @@ export class Messenger {
       session.outbox.requeue();
       session.serverCookie.set(0, 0);
       session.connectSeq = 0;
-      this.newCookie(session.clientCookie);
+      newCookie(this.options.crypto, session.clientCookie);
       this.resetSession(session, nowMs);
       this.#dialer.later(session, nowMs);
       return;
@@ -586,8 +588,6 @@ export class Messenger {
     session.lastFault = connection.closeText;
     this.#handleFault(connection, session, nowMs);
   }
-
-  // ---- inside
 
   /** Ends the oldest handshake of a peer that connected, unless it is young; false when it is. */
   #dropSlowest(nowMs: number): boolean {
