@@ -138,7 +138,7 @@ Deno.test({
       const { address } = server;
       const load = { address, inFlight: 32, ops, bytes: 4096 };
       ceph.push((await perfClient(placeOf(reef), load)).opsPerSecond);
-      ours.push(await ownPair(ops));
+      ours.push(await ownPair(4 * ops));
     }
     const [theirs, own] = [median(ceph), median(ours)].map(Math.round);
     const line = `ceph_perf_msgr pair ${theirs}/s, fairlead bench pair ${own}/s\n`;
@@ -151,7 +151,7 @@ Deno.test({
 async function ownPair(count: number): Promise<number> {
   const main = new URL("../../src/main.ts", import.meta.url).pathname;
   const args = ["run", "-A", main, "bench", "--size", "4096", "--in-flight", "32"];
-  args.push("--warmup", "5000", "--count", `${count}`, "--mode", "crc", "--json");
+  args.push("--warmup", "20000", "--count", `${count}`, "--mode", "crc", "--json");
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
   assert.equal(code, 0, new TextDecoder().decode(stderr));
   const [run] = JSON.parse(new TextDecoder().decode(stdout)).runs;
