@@ -11,9 +11,11 @@ import { U64 } from "../../mem/u64.ts";
 import {
   AuthBadMethod,
   AuthDone,
+  authMethodName,
   AuthMore,
   AuthRequest,
   ConMode,
+  conModeName,
   readAuthMore,
   readAuthRequest,
   writeAuthBadMethod,
@@ -118,7 +120,11 @@ function handleAuthRequest(connection: Connection, at: number, end: number, nowM
   // The client's list is in its order of preference; the first one allowed here is taken.
   const mode = offered.find((offer) => allowed.includes(offer));
   if (server === null || mode === undefined) {
-    return sendBadMethod(connection, request.method, EOPNOTSUPP, "method or mode", nowMs);
+    const why = `it asks for ${authMethodName(request.method)} in mode ` +
+      `${offered.map(conModeName).join(" or ") || "(none)"}, allowed are ` +
+      `${auth.serverMethods.map(authMethodName).join(" or ")} in mode ` +
+      `${auth.serverModes(auth.serverMethods[0] ?? 0).map(conModeName).join(" or ")}`;
+    return sendBadMethod(connection, request.method, EOPNOTSUPP, why, nowMs);
   }
   connection.authServer = server;
   connection.authMethod = request.method;

@@ -276,7 +276,7 @@ function identify(connection: Connection, nowMs: number): number {
   const { messenger } = connection;
   const session = connection.session!;
   if (messenger.options.stopBeforeIdent) {
-    messenger.handleAuthenticated(connection, nowMs);
+    messenger.handleSign("authenticated", connection);
     return 0;
   }
   if (session.serverCookie.isZero() || session.lossy) sendClientIdent(connection);

@@ -534,7 +534,7 @@ export class Connection {
         if (this.#keepalivesOut === 0) return 0; // nobody asked, so nobody is told
         this.#keepalivesOut--;
         this.keepaliveAcks++;
-        this.messenger.handleAlive(this);
+        this.messenger.handleSign("alive", this);
         return 0;
       }
       case Tag.Close:

@@ -481,7 +481,11 @@ export class Messenger {
     }
     session.outbox.requeue();
     session.outbox.discardReplays(messageSeq);
-    if (messageSeq > session.ackedSeq) session.ackedSeq = messageSeq;
+    if (messageSeq > session.ackedSeq) {
+      session.ackedSeq = messageSeq;
+      session.barren = 0; // the last connection was cut before its ACK came, it did carry something
+      session.backoffMs = 0;
+    }
     session.reconnects++;
     this.#ready(connection, session, nowMs);
     this.#events.push("resume", session, connection, `${session.peerAddrs}`);
@@ -559,14 +563,9 @@ export class Messenger {
     );
   }
 
-  /** A probe has reached the end of authentication. */
-  handleAuthenticated(connection: Connection, _nowMs: number): void {
-    this.#events.push("authenticated", connection.session, connection, `${connection.peer}`);
-  }
-
-  /** KEEPALIVE2_ACK came. */
-  handleAlive(connection: Connection): void {
-    this.#events.push("alive", connection.session, connection, `${connection.peer}`);
+  /** A probe has reached the end of authentication, or a peer answered a KEEPALIVE2. */
+  handleSign(kind: "authenticated" | "alive", connection: Connection): void {
+    this.#events.push(kind, connection.session, connection, `${connection.peer}`);
   }
 
   /** A connection ended, for whatever reason; it reports here exactly once. */
