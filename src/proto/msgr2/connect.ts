@@ -84,10 +84,10 @@ export function handleConnectFrame(
       if (tag === Tag.AuthDone) return handleDone(connection, at, end, nowMs);
       break;
     case Phase.AuthSign:
-      if (tag === Tag.AuthSignature) return handleSignature(connection, at, end, nowMs);
+      if (tag === Tag.AuthSignature) return handleSignature(connection, at, end);
       break;
     case Phase.Compression:
-      if (tag === Tag.CompressionDone) return handleCompressionDone(connection, at, end, nowMs);
+      if (tag === Tag.CompressionDone) return handleCompressionDone(connection, at, end);
       break;
     case Phase.Ident:
       if (tag === Tag.ServerIdent) return handleServerIdent(connection, at, end, nowMs);
@@ -241,7 +241,7 @@ export function checkSignature(
   return fail(Fault.Auth, "AUTH_SIGNATURE", at, end - at, "the HMAC of the bytes we sent");
 }
 
-function handleSignature(connection: Connection, at: number, end: number, nowMs: number): number {
+function handleSignature(connection: Connection, at: number, end: number): number {
   const fault = checkSignature(connection, connection.authClient!.sessionKey, at, end);
   if (fault < 0) return fault;
   if (connection.messenger.compressionAgreed(connection)) {
@@ -253,26 +253,21 @@ function handleSignature(connection: Connection, at: number, end: number, nowMs:
     );
     return 0;
   }
-  return identify(connection, nowMs);
+  return identify(connection);
 }
 
-function handleCompressionDone(
-  connection: Connection,
-  at: number,
-  end: number,
-  nowMs: number,
-): number {
+function handleCompressionDone(connection: Connection, at: number, end: number): number {
   const done = new CompressionDone();
   const next = readCompressionDone(arena, at, end, done);
   if (next < 0) return next;
   if (done.enabled) {
     return fail(Fault.Field, "COMPRESSION_DONE is_compress", at, 1, "0, none was asked for");
   }
-  return identify(connection, nowMs);
+  return identify(connection);
 }
 
 /** Starts the message flow handshake: CLIENT_IDENT for a new session, else SESSION_RECONNECT. */
-function identify(connection: Connection, nowMs: number): number {
+function identify(connection: Connection): number {
   const { messenger } = connection;
   const session = connection.session!;
   if (messenger.options.stopBeforeIdent) {
