@@ -19,6 +19,10 @@ import {
 } from "../../src/wire/ceph/osd.ts";
 import { EntityType } from "../../src/wire/msgr2/hello.ts";
 import { findPeer, ignoreWithout, perfClient, perfServer, placeOf } from "./debian_peers.ts";
+import { Daemon } from "./processes.ts";
+
+const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
+const START_MS = 10_000;
 
 /** Answers MOSDOp with MOSDOpReply, as ceph_perf_msgr_server does, and counts. */
 class PerfAnswerer {
@@ -59,18 +63,25 @@ for (const name of ["reef", "tentacle"] as const) {
 
   for (const bytes of [0, 4096, 1_048_576]) {
     Deno.test({
-      name: `${name}: ceph_perf_msgr_client against our server, ${bytes} bytes`,
+      name: `${name}: ceph_perf_msgr_client against fairlead bench --server, ${bytes} bytes`,
       ignore,
       async fn(): Promise<void> {
-        const server = new PerfAnswerer(POLICIES.statelessServer);
-        const address = `${await server.endpoint.listen("v2:127.0.0.1:0")}`.replace(/\/0$/, "");
+        const directory = await Deno.makeTempDir();
+        const argv = [Deno.execPath(), "run", "-A", MAIN, "bench", "--server", "v2:127.0.0.1:0"];
+        await using server = Daemon.start([...argv, "--json"], `${directory}/server.out`);
+        const bound = (): string => /Listening on (\S+)/.exec(server.output())?.[1] ?? "";
+        await server.until("fairlead bench --server listens", () => bound() !== "", START_MS);
         const ops = bytes > 65536 ? 300 : 5000;
-        const result = await perfClient(placeOf(peer), { address, inFlight: 32, ops, bytes });
+        const load = { address: bound(), inFlight: 32, ops, bytes };
+        const result = await perfClient(placeOf(peer), load);
         assert.equal(result.ops, ops);
+        const ended = (): string => /\{"messages".*\}/.exec(server.output())?.[0] ?? "";
+        await server.until("its session has ended", () => ended() !== "", START_MS);
+        const { messages, errors } = JSON.parse(ended());
         // The tool leaves without waiting for its last 32 answers, nor for its last requests.
-        assert.ok(server.requests <= ops && server.requests >= ops - 32, `${server.requests}`);
-        assert.equal(server.outOfOrder, 0);
-        await server.endpoint.close();
+        assert.ok(messages <= ops && messages >= ops - 32, ended());
+        assert.equal(errors, 0);
+        await Deno.remove(directory, { recursive: true });
       },
     });
 
@@ -82,8 +93,7 @@ for (const name of ["reef", "tentacle"] as const) {
         const count = bytes > 65536 ? 300 : 5000;
         const argv = ["bench", "--client", server.address, "--size", `${bytes}`];
         argv.push("--in-flight", "32", "--count", `${count}`, "--mode", "crc", "--json");
-        const main = new URL("../../src/main.ts", import.meta.url).pathname;
-        const command = new Deno.Command(Deno.execPath(), { args: ["run", "-A", main, ...argv] });
+        const command = new Deno.Command(Deno.execPath(), { args: ["run", "-A", MAIN, ...argv] });
         const { code, stdout, stderr } = await command.output();
         assert.equal(code, 0, new TextDecoder().decode(stderr));
         const result = JSON.parse(new TextDecoder().decode(stdout));
@@ -149,8 +159,7 @@ Deno.test({
 
 /** Requests a second of our two ends, as two processes. */
 async function ownPair(count: number): Promise<number> {
-  const main = new URL("../../src/main.ts", import.meta.url).pathname;
-  const args = ["run", "-A", main, "bench", "--size", "4096", "--in-flight", "32"];
+  const args = ["run", "-A", MAIN, "bench", "--size", "4096", "--in-flight", "32"];
   args.push("--warmup", "20000", "--count", `${count}`, "--mode", "crc", "--json");
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
   assert.equal(code, 0, new TextDecoder().decode(stderr));
