@@ -347,9 +347,14 @@ export class Loop implements Road {
     while (connection.pollTransmit(now)) {
       const count = sendPieces(link.fd, gather.pieces, gather.first, gather.count, gather.skip);
       if (count < 0) {
-        if (count === -Errno.Eagain) link.writable = false;
-        else connection.handleEnd(`Connection failed: ${errnoText(count)}`, now);
-        return sent > 0;
+        link.writable = false;
+        if (count === -Errno.Eagain) return sent > 0;
+        // The peer is gone, but what it sent before (an ACK, CLOSE) may still wait to be read:
+        // the read that comes to its end tells.
+        link.ended = true;
+        link.readable = true;
+        this.#activate(link);
+        return true;
       }
       const all = count === gather.bytes;
       connection.handleSent(count, now);
