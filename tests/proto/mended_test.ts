@@ -121,3 +121,21 @@ Deno.test("a name that opens sessions without end pushes out its own, not those 
   assert.equal(names.length, SESSIONS_MAX);
   assert.ok(names.includes("client.quiet"));
 });
+
+Deno.test("messages that arrive together with CLOSE are handed on, and the reset is told after them", () => {
+  const net = new Net();
+  const hub = net.node("hub", { address: HUB, policy: POLICIES.statelessServer });
+  const client = net.node("client");
+  const session = client.connect(hub, POLICIES.lossyClient);
+  net.settle();
+  hub.takes = false;
+  say(session, "last words");
+  net.settle();
+  client.messenger.close(session, net.now);
+  net.settle();
+  assert.deepEqual(hub.events, ["accept"], "not over while its last message waits");
+  hub.takes = true;
+  net.settle();
+  assert.deepEqual(hub.received, ["last words"]);
+  assert.deepEqual(hub.events, ["accept", "reset"]);
+});

@@ -172,6 +172,8 @@ class Receiver {
   stop: () => void = () => {};
   readonly #log = new EventLog();
   readonly #intake: FileIntake | null;
+  /** Sessions that were ended here: what they still sent is not taken. */
+  readonly #refused = new WeakSet<Session>();
   #left: number;
   /** A terminal must not obey what a stranger sends; a pipe gets the bytes as they are. */
   readonly #escapes = isTerminal();
@@ -193,13 +195,14 @@ class Receiver {
     let index = 0;
     for (; index < batch.length && this.#left > 0; index++) {
       const session = batch.session(index);
-      if (session.state === SessionState.Closed) continue;
+      if (this.#refused.has(session)) continue;
       try {
         this.#takeOne(batch, index, session);
       } catch (error) {
         this.failures++;
         printError(printable((error as Error).message));
         this.#lost(session);
+        this.#refused.add(session);
         disconnect(session); // without an acknowledgement, so that the sender fails too
       }
     }

@@ -74,6 +74,14 @@ export class Batch {
     return this.#connections[this.#check(index)]!;
   }
 
+  /** True when a message of this session is in it. */
+  has(session: Session): boolean {
+    for (let index = 0; index < this.length; index++) {
+      if (this.#sessions[index] === session) return true;
+    }
+    return false;
+  }
+
   /** Number of message `index` in its session. */
   seq(index: number): number {
     return this.#seqs[this.#check(index)]!;

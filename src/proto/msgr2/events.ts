@@ -66,7 +66,12 @@ export class EventQueue {
     this.#events.push({ kind, session, connection, text });
   }
 
-  /** The next event, or null. */
+  /** The next event, which stays, or null. */
+  peek(): MessengerEvent | null {
+    return this.#events[0] ?? null;
+  }
+
+  /** Takes the next event, or null. */
   poll(): MessengerEvent | null {
     return this.#events.shift() ?? null;
   }

@@ -134,8 +134,6 @@ export class Messenger {
     this.banner.supported.set(supported, FAIRLEAD_CLOSE);
   }
 
-  // ---- the application's side
-
   /**
    * Opens a session with the entity that listens at `target`. Between two entities there is one
    * lossless session: where there is one that this side may dial, that one is returned.
@@ -249,6 +247,9 @@ export class Messenger {
 
   /** The next event, or null. */
   pollEvent(): MessengerEvent | null {
+    const next = this.#events.peek();
+    // The end of a session comes after its last messages.
+    if (next?.kind === "reset" && this.#filling.has(next.session!)) return null;
     return this.#events.poll();
   }
 
