@@ -282,7 +282,7 @@ export class Connection {
       const next = this.reader.read(at, this.received.tail, limit);
       if (next === 0) return;
       if (next < 0) {
-        this.#closeForFault(next, this.phaseName, nowMs);
+        this.#closeForFault(next, nowMs);
         return;
       }
       this.received.head = next;
@@ -443,11 +443,7 @@ export class Connection {
   }
 
   /** Closes for the fault that a codec or a check has just told. */
-  closeForFault(code: number, nowMs: number): void {
-    this.#closeForFault(code, this.phaseName, nowMs);
-  }
-
-  #closeForFault(code: number, where: string, nowMs: number): void {
+  #closeForFault(code: number, nowMs: number, where = this.phaseName): void {
     const reason = -code === Fault.Large
       ? "limit"
       : -code === Fault.Feature
@@ -468,14 +464,14 @@ export class Connection {
     if (next === -Fault.Short) return false;
     this.#frameAt = at;
     if (next < 0) {
-      this.closeForFault(next, nowMs);
+      this.#closeForFault(next, nowMs);
       return false;
     }
     this.received.head = next;
     this.transcript.noteReceived(at, next);
     const revision = agreeRevision(this.messenger.banner, this.banner);
     if (revision < 0) {
-      this.closeForFault(revision, nowMs);
+      this.#closeForFault(revision, nowMs);
       return false;
     }
     this.reader.setRevision(revision);
@@ -504,11 +500,11 @@ export class Connection {
       const fault = this.accepted
         ? handleAcceptFrame(this, tag, payload, payloadEnd, nowMs)
         : handleConnectFrame(this, tag, payload, payloadEnd, nowMs);
-      if (fault < 0) this.#closeForFault(fault, tagName(tag), nowMs);
+      if (fault < 0) this.#closeForFault(fault, nowMs, tagName(tag));
       return;
     }
     const fault = this.#handleReady(tag, payload, payloadEnd, nowMs);
-    if (fault < 0) this.#closeForFault(fault, tagName(tag), nowMs);
+    if (fault < 0) this.#closeForFault(fault, nowMs, tagName(tag));
   }
 
   #handleReady(tag: number, payload: number, payloadEnd: number, nowMs: number): number {

@@ -637,7 +637,7 @@ export class Messenger {
     }
     session.outbox.requeue();
     const { closeReason } = connection;
-    if (closeReason === "auth" || closeReason === "feature" || closeReason === "identity") {
+    if (closeReason === "auth" || closeReason === "feature") {
       this.#events.push("refused", session, connection, text);
     } else this.#events.push("fault", session, connection, text);
     const { policy } = session;

@@ -62,7 +62,6 @@ export type CloseReason =
   | "bytes"
   | "feature"
   | "auth"
-  | "identity"
   | "limit"
   | "memory"
   | "handshake"
