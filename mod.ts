@@ -37,6 +37,7 @@ export { Endpoint, type EndpointOptions, type IoRoad } from "./src/app/endpoint.
 export { authCephx, authNone, type ModeName } from "./src/app/auth.ts";
 export { POLICIES, type Policy, type PolicyName } from "./src/proto/msgr2/policy.ts";
 export { type OutMessage, Session, SessionState } from "./src/proto/msgr2/session.ts";
+export { SharedData } from "./src/proto/msgr2/shared_data.ts";
 export { Batch } from "./src/proto/msgr2/batch.ts";
 
 // ---- names, addresses and keys

@@ -1,11 +1,14 @@
 /**
  * Where machines meet sockets: moves bytes between a messenger and the kernel. Hybrid: `epoll_wait(0)`
  * while there is work, `setImmediate` after a bounded number of turns so that timers and promises
- * of the program go on, and a parked wait on another thread when idle.
+ * of the program go on, and a parked wait on another thread when idle. Between the two it spins for
+ * some 200 us, giving the processor away each time: with every core busy a spinning loop would
+ * keep from running the very peer whose answer it waits for (64 bytes to and fro beside one busy
+ * program on two cores: 8,000 requests a second without sched_yield(), 41,000 with it).
  *
  * @module
  */
-import { Poller, Ready } from "../io/epoll.ts";
+import { Poller, Ready, yieldProcessor } from "../io/epoll.ts";
 import { Errno, errnoText } from "../io/errno.ts";
 import { nowMs } from "../io/clock.ts";
 import { SocketAddress } from "../io/socket_address.ts";
@@ -29,8 +32,10 @@ import { fromSocketAddress, hostText } from "./address.ts";
 
 /** Turns with work before the rest of the program gets a chance. */
 const TURNS_BEFORE_YIELD = 32;
-/** Empty turns before the loop parks: a parked wait takes 40 us to come back, a turn 1.5 us. */
-const SPIN_TURNS = 40;
+/** Empty turns before the loop parks: a parked wait takes 40 us to come back, a turn 1 us. */
+const SPIN_TURNS = 200;
+/** Empty turns before the rest of the program gets a chance, which costs about 5 us. */
+const EMPTY_TURNS_BEFORE_YIELD = 10;
 /** Reads of one connection in one turn. */
 const READS_PER_TURN = 4;
 /** Bytes sent on one connection in one turn. */
@@ -159,6 +164,9 @@ export class Loop implements Road {
         empty = 0;
         await this.#park();
         continue;
+      } else {
+        yieldProcessor();
+        if (empty % EMPTY_TURNS_BEFORE_YIELD !== 0) continue;
       }
       busy = 0;
       await new Promise<void>((resolve) => setImmediate(resolve));
@@ -322,7 +330,7 @@ export class Loop implements Road {
       if (count > 0) {
         if (count < room && !link.ended) link.readable = false;
         connection.handleReceived(count, now);
-        if (!link.readable) return true;
+        if (!link.readable || connection.cramped) return true;
       } else {
         link.readable = false;
         if (count === -Errno.Eagain) return reads > 0;

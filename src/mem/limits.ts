@@ -27,6 +27,12 @@ export const HANDSHAKE_BYTES_MAX = 64 * 1024;
 /** A receive buffer of a busy connection: it grows to this when reads keep filling it. */
 export const RECEIVE_BYTES_BUSY: number = 256 * 1024;
 
+/**
+ * Frames from here on are read one at a time. A part of the next frame behind them would have to be
+ * moved to the bottom of the buffer, half a frame for every buffer that fills.
+ */
+export const EXACT_READ_BYTES_MIN: number = RECEIVE_BYTES_BUSY / 8;
+
 /** Part of the arena that buffers for larger frames than that never take: what all others live on. */
 export const RESERVE_BYTES: number = ARENA_BYTES / 4;
 

@@ -8,6 +8,7 @@
 import { arena, arenaTaken, give, take } from "./arena.ts";
 import {
   ARENA_BYTES,
+  EXACT_READ_BYTES_MIN,
   RECEIVE_BYTES_BUSY,
   RECEIVE_BYTES_HANDSHAKE,
   RESERVE_BYTES,
@@ -23,6 +24,8 @@ export class ReceiveBuffer {
   pinned = 0;
   /** A read into it is under way elsewhere. */
   reading = false;
+  /** Where a read ends, as {@linkcode makeRoom} left it. */
+  readEnd = 0;
   #block = -1;
   #size = 0;
   #closed = false;
@@ -32,11 +35,12 @@ export class ReceiveBuffer {
     this.#block = take(RECEIVE_BYTES_HANDSHAKE);
     if (this.#block < 0) return false;
     this.#size = RECEIVE_BYTES_HANDSHAKE;
+    this.readEnd = this.end;
     this.rewind();
     return true;
   }
 
-  /** End of the room for received bytes. */
+  /** End of the block. */
   get end(): number {
     return this.#block + this.#size;
   }
@@ -44,6 +48,11 @@ export class ReceiveBuffer {
   /** True when no byte more fits and something keeps it where it is. */
   get blocked(): boolean {
     return this.pinned > 0 && this.tail === this.end;
+  }
+
+  /** True when it is worth to wait: once nothing is pinned a frame of `needed` bytes will fit. */
+  isCramped(needed: number): boolean {
+    return this.pinned > 0 && needed >= EXACT_READ_BYTES_MIN && this.head + needed > this.end;
   }
 
   /** True while something points into it. */
@@ -59,19 +68,17 @@ export class ReceiveBuffer {
   /**
    * Makes room where it can: for a frame that needs `needed` bytes in all what waits moves to the
    * bottom, and a full buffer doubles while that frame does not fit, or reads keep filling it.
-   * Returns how many bytes fit now.
+   * A large frame is read to its end and no further, so that the next one need not be moved.
+   * Returns how many bytes are to be read now.
+   *
+   * @param needed what the frame at the front takes as far as known, or is expected to take
    */
   makeRoom(needed: number): number {
-    const room = this.end - this.tail;
-    if (this.fixed) return room;
-    const waiting = this.tail - this.head;
-    if (this.head > this.#block && room < needed - waiting) {
-      arena.bytes.copyWithin(this.#block, this.head, this.tail);
-      this.head = this.#block;
-      this.tail = this.#block + waiting;
-    }
-    if (this.tail === this.end) this.#grow(waiting, needed);
-    return this.end - this.tail;
+    if (!this.fixed) this.#settleFor(needed);
+    const frameEnd = this.head + needed;
+    const exact = needed >= EXACT_READ_BYTES_MIN && frameEnd > this.tail;
+    this.readEnd = exact && frameEnd < this.end ? frameEnd : this.end;
+    return this.readEnd - this.tail;
   }
 
   /** Starts from the bottom again, when everything was handled and nothing points into it. */
@@ -79,6 +86,18 @@ export class ReceiveBuffer {
     if (this.fixed || this.#block < 0) return;
     this.head = this.#block;
     this.tail = this.#block;
+  }
+
+  /** Gives back what it has grown by, when it is empty: a quiet connection needs little. */
+  shrink(): void {
+    if (this.fixed || this.head !== this.tail || this.#size <= RECEIVE_BYTES_HANDSHAKE) return;
+    const block = take(RECEIVE_BYTES_HANDSHAKE);
+    if (block < 0) return;
+    give(this.#block);
+    this.#block = block;
+    this.#size = RECEIVE_BYTES_HANDSHAKE;
+    this.readEnd = this.end;
+    this.rewind();
   }
 
   /** One pinned message was done. */
@@ -97,6 +116,15 @@ export class ReceiveBuffer {
   close(): void {
     this.#closed = true;
     this.#settle();
+  }
+
+  #settleFor(needed: number): void {
+    const waiting = this.tail - this.head;
+    if (this.tail === this.end) this.#grow(waiting, needed);
+    if (this.head === this.#block || this.end - this.head >= needed) return;
+    arena.bytes.copyWithin(this.#block, this.head, this.tail);
+    this.head = this.#block;
+    this.tail = this.#block + waiting;
   }
 
   #settle(): void {

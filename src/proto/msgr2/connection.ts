@@ -237,13 +237,18 @@ export class Connection {
 
   /** End of the room for received bytes. */
   get receiveEnd(): number {
-    return this.received.end;
+    return this.received.readEnd;
   }
 
-  /** Makes room for received bytes where it can; returns how many fit now. */
+  /** Makes room for received bytes where it can; returns how many are to be read now. */
   makeRoom(): number {
-    if (this.phase >= Phase.Draining) return this.received.end - this.received.tail;
-    return this.received.makeRoom(this.reader.needed);
+    if (this.phase >= Phase.Draining) return this.received.readEnd - this.received.tail;
+    return this.received.makeRoom(this.reader.expected);
+  }
+
+  /** True when reading on is better done once the messages read so far are taken over. */
+  get cramped(): boolean {
+    return this.received.isCramped(this.reader.expected);
   }
 
   /** Takes `count` bytes that arrived at `receiveAt`. */
@@ -639,6 +644,7 @@ export class Connection {
 
   #probe(nowMs: number): void {
     this.#probedMs = nowMs;
+    this.received.shrink();
     this.sendKeepalive(Math.floor(nowMs / 1000), (nowMs % 1000) * 1_000_000);
   }
 

@@ -61,6 +61,8 @@ export class FrameReader {
   readonly parts: FrameParts = new FrameParts();
   /** Bytes the frame at the front needs in all, as far as known. */
   needed: number = PREAMBLE_SIZE;
+  /** The same, and before its preamble has arrived what the last frame took. */
+  expected: number = PREAMBLE_SIZE;
   #format: number;
   #opener: Aead | null = null;
   #nonce: Nonce | null = null;
@@ -147,6 +149,7 @@ export class FrameReader {
     if (next < 0) return next;
     const { lengths } = preamble;
     this.needed = frameBytes(this.#format, lengths[0]!, lengths[1]!, lengths[2]!, lengths[3]!);
+    this.expected = this.needed;
     this.#begun = true;
     return 0;
   }

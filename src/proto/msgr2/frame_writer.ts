@@ -39,6 +39,7 @@ import { PREAMBLE_SIZE, segmentCount, writePreamble } from "../../wire/msgr2/pre
 import { Tag } from "../../wire/msgr2/tag.ts";
 import {
   hasCrcs,
+  isDataShared,
   recordCompatVersion,
   recordCrc,
   recordDataAt,
@@ -49,6 +50,7 @@ import {
   recordMiddleAt,
   recordMiddleBytes,
   recordPriority,
+  recordSharedCrc,
   recordTidHi,
   recordTidLo,
   recordType,
@@ -97,6 +99,8 @@ export class FrameWriter {
   // A secure message of which a part is not sealed yet.
   #streaming = 0;
   #from = 0;
+  /** Bytes of it that follow at #from. */
+  #run = 0;
   #left = 0;
 
   /**
@@ -244,12 +248,12 @@ export class FrameWriter {
 
   /**
    * Takes a message back whose frame was begun: what is not in the kernel yet becomes zeros, and
-   * the late status says aborted (msgr2 "late_flags"). False when it is too late or the frame has
-   * one segment only, which cannot be aborted.
+   * the late status says aborted (msgr2 "late_flags"). False when it is too late, the frame has one
+   * segment only, which cannot be aborted, or its data belongs to other messages too.
    */
   abort(record: number): boolean {
     const payload = recordFrontBytes(record) + recordMiddleBytes(record) + recordDataBytes(record);
-    if (payload === 0) return false;
+    if (payload === 0 || isDataShared(record)) return false;
     if (isSecure(this.#format)) {
       if (this.#streaming !== record || this.#left <= EPILOGUE_SECURE_SIZE) return false;
       const epilogueAt = this.#from + this.#left - EPILOGUE_SECURE_SIZE;
@@ -323,7 +327,8 @@ export class FrameWriter {
     const inlineEnd = at + PREAMBLE_SIZE + INLINE_SIZE;
     bytes.fill(0, at + PREAMBLE_SIZE + MESSAGE_HEADER_SIZE, inlineEnd);
     const payloadAt = recordFrontAt(record);
-    const later = padded(front) + padded(middle) + padded(data);
+    const shared = isDataShared(record);
+    const own = padded(front) + padded(middle) + (shared ? 0 : padded(data));
     if (format === FrameFormat.Secure21) {
       this.#seal(at, inlineEnd);
       this.#tail = inlineEnd + GCM_TAG_SIZE;
@@ -342,31 +347,48 @@ export class FrameWriter {
     zeroPadding(payloadAt, front);
     zeroPadding(recordMiddleAt(record), middle);
     zeroPadding(recordDataAt(record), data);
-    writeSecureEpilogue(format, arena, payloadAt + later, false);
+    writeSecureEpilogue(format, arena, payloadAt + own, false);
     this.#streaming = record;
     this.#from = payloadAt;
-    this.#left = later + EPILOGUE_SECURE_SIZE;
+    this.#run = shared ? own : own + EPILOGUE_SECURE_SIZE;
+    this.#left = own + (shared ? padded(data) : 0) + EPILOGUE_SECURE_SIZE;
     this.#pump();
   }
 
   #pump(): void {
     const sealer = this.#sealer!;
-    const room = (this.#room() - GCM_TAG_SIZE) & ~15;
-    if (room <= 0 || this.gather.room === 0) return;
-    const count = Math.min(this.#left, room);
-    const at = this.#tail;
-    sealer.update(this.#from, at, count);
-    this.#tail += count;
-    this.#from += count;
-    this.#left -= count;
-    if (this.#left === 0) {
-      sealer.finish(this.#tail);
-      this.#nonce!.advance();
-      this.#tail += GCM_TAG_SIZE;
+    while (this.#left > 0) {
+      const room = (this.#room() - GCM_TAG_SIZE) & ~15;
+      if (room <= 0 || this.gather.room === 0) return;
+      if (this.#run === 0) this.#nextRun();
+      const count = Math.min(this.#run, room);
+      const at = this.#tail;
+      sealer.update(this.#from, at, count);
+      this.#tail += count;
+      this.#from += count;
+      this.#run -= count;
+      this.#left -= count;
+      if (this.#left === 0) {
+        sealer.finish(this.#tail);
+        this.#nonce!.advance();
+        this.#tail += GCM_TAG_SIZE;
+      }
+      this.gather.add(at, this.#tail - at);
+      setRecordMark(this.#streaming, this.gather.mark() + (this.#left === 0 ? 0 : 1));
     }
-    this.gather.add(at, this.#tail - at);
-    setRecordMark(this.#streaming, this.gather.mark() + (this.#left === 0 ? 0 : 1));
-    if (this.#left === 0) this.#streaming = 0;
+    this.#streaming = 0;
+  }
+
+  /** Shared data lies elsewhere, and the epilogue in the record behind the other segments. */
+  #nextRun(): void {
+    const record = this.#streaming;
+    if (this.#left > EPILOGUE_SECURE_SIZE) {
+      this.#from = recordDataAt(record);
+      this.#run = this.#left - EPILOGUE_SECURE_SIZE;
+    } else {
+      this.#from = recordMiddleAt(record) + padded(recordMiddleBytes(record));
+      this.#run = EPILOGUE_SECURE_SIZE;
+    }
   }
 
   /** Seals one whole operation in place; the tag goes to `end`. */
@@ -418,9 +440,9 @@ function writeHeader(record: number, at: number, seq: number, ackSeq: number): v
   );
 }
 
-/** The end of the last payload segment that is not empty: a crc epilogue goes there. */
+/** The end of the record's last payload segment that is not empty: a crc epilogue goes there. */
 function payloadEnd(record: number): number {
-  const data = recordDataBytes(record);
+  const data = isDataShared(record) ? 0 : recordDataBytes(record);
   if (data > 0) return recordDataAt(record) + data;
   const middle = recordMiddleBytes(record);
   if (middle > 0) return recordMiddleAt(record) + middle;
@@ -435,7 +457,9 @@ function computeCrcs(record: number): void {
     record,
     segmentCrc(arena, frontAt, frontAt + recordFrontBytes(record)),
     segmentCrc(arena, middleAt, middleAt + recordMiddleBytes(record)),
-    segmentCrc(arena, dataAt, dataAt + recordDataBytes(record)),
+    isDataShared(record)
+      ? recordSharedCrc(record)
+      : segmentCrc(arena, dataAt, dataAt + recordDataBytes(record)),
   );
 }
 

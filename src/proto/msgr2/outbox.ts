@@ -6,6 +6,7 @@
  *     meta 80 | head room 80 | front | middle | data, each padded to 16 | room for an epilogue
  *
  * The head of a crc-mode frame ends where the front begins; a secure frame is sealed from here.
+ * Data that many messages carry lies outside of their records, see `shared_data.ts`.
  * Records fill blocks of the arena from the bottom; a block goes back when its last record does.
  *
  * @module
@@ -14,6 +15,7 @@ import { arena, blockBytes, give, take } from "../../mem/arena.ts";
 import { assert } from "../../mem/assert.ts";
 import { readCounter, writeCounter } from "../../mem/u64.ts";
 import { EPILOGUE_SIZE_MAX, padded } from "../../wire/msgr2/frame.ts";
+import { dropShared, sharedCrc, type SharedData } from "./shared_data.ts";
 
 // A block: its live records, and how much of it is used.
 const BLOCK_LIVE = 0;
@@ -39,6 +41,8 @@ const STATE = 56;
 const MARK = 60;
 const SERIAL = 64;
 const BYTES = 68;
+const DATA_BLOCK = 72;
+const DATA_AT = 76;
 const META_SIZE = 80;
 const HEAD_SIZE = 80;
 const TAIL_SIZE = padded(EPILOGUE_SIZE_MAX);
@@ -105,9 +109,13 @@ export class Outbox {
   /**
    * Makes room for a message; returns its record, or 0 when the session's share or the arena is
    * full. Fill the segments, then {@linkcode commit}.
+   *
+   * @param data length of the data segment, or data that lies elsewhere and is only held
    */
-  reserve(frontBytes: number, middleBytes: number, dataBytes: number): number {
-    const payload = padded(frontBytes) + padded(middleBytes) + padded(dataBytes);
+  reserve(frontBytes: number, middleBytes: number, data: number | SharedData): number {
+    const shared = typeof data !== "number";
+    const dataBytes = shared ? data.length : data;
+    const payload = padded(frontBytes) + padded(middleBytes) + (shared ? 0 : padded(dataBytes));
     const bytes = META_SIZE + HEAD_SIZE + payload + TAIL_SIZE;
     this.wanted = this.bytes + bytes > this.bytesMax && this.bytes > 0 ? bytes : 0;
     if (this.wanted > 0) return 0;
@@ -128,6 +136,9 @@ export class Outbox {
     view.setInt32(record + DATA_BYTES, dataBytes, true);
     view.setInt32(record + STATE, 0, true);
     view.setInt32(record + BYTES, bytes, true);
+    view.setInt32(record + DATA_BLOCK, shared ? data.hold() : NO_BLOCK, true);
+    const middleAt = recordMiddleAt(record);
+    view.setInt32(record + DATA_AT, shared ? data.at : middleAt + padded(middleBytes), true);
     return record;
   }
 
@@ -344,6 +355,8 @@ export class Outbox {
     const block = view.getInt32(record + BLOCK, true);
     const live = view.getInt32(block + BLOCK_LIVE, true) - 1;
     this.bytes -= view.getInt32(record + BYTES, true);
+    const dataBlock = view.getInt32(record + DATA_BLOCK, true);
+    if (dataBlock !== NO_BLOCK) dropShared(dataBlock);
     view.setInt32(block + BLOCK_LIVE, live, true);
     if (live > 0) return;
     if (block !== this.#block) give(block);
@@ -407,7 +420,17 @@ export function recordMiddleAt(record: number): number {
  * ```
  */
 export function recordDataAt(record: number): number {
-  return recordMiddleAt(record) + padded(recordMiddleBytes(record));
+  return view.getInt32(record + DATA_AT, true);
+}
+
+/** True when the data segment does not lie in the record: see {@linkcode SharedData}. */
+export function isDataShared(record: number): boolean {
+  return view.getInt32(record + DATA_BLOCK, true) !== NO_BLOCK;
+}
+
+/** The crc of a data segment that does not lie in the record. */
+export function recordSharedCrc(record: number): number {
+  return sharedCrc(view.getInt32(record + DATA_BLOCK, true), recordDataBytes(record));
 }
 
 /** Length of the front segment. */

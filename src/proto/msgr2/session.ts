@@ -21,6 +21,7 @@ import {
   recordMiddleBytes,
 } from "./outbox.ts";
 import type { Policy } from "./policy.ts";
+import { SharedData } from "./shared_data.ts";
 
 /**
  * Life of a session:
@@ -65,7 +66,7 @@ export interface OutMessage {
   /** Second payload segment. */
   readonly middle?: Uint8Array;
   /** Third payload segment. */
-  readonly data?: Uint8Array;
+  readonly data?: Uint8Array | SharedData;
   /** Higher goes first; 127 unless set. */
   readonly priority?: number;
   /** Encoding version; 1 unless set. */
@@ -204,11 +205,12 @@ export class Session {
     const front = message.front ?? NO_BYTES;
     const middle = message.middle ?? NO_BYTES;
     const data = message.data ?? NO_BYTES;
-    const record = this.reserve(front.length, middle.length, data.length);
+    const shared = data instanceof SharedData;
+    const record = this.reserve(front.length, middle.length, shared ? data : data.length);
     if (record === 0) return 0;
     if (front.length > 0) arena.bytes.set(front, recordFrontAt(record));
     if (middle.length > 0) arena.bytes.set(middle, recordMiddleAt(record));
-    if (data.length > 0) arena.bytes.set(data, recordDataAt(record));
+    if (!shared && data.length > 0) arena.bytes.set(data, recordDataAt(record));
     const tid = message.tid;
     return this.commit(
       record,
@@ -225,9 +227,9 @@ export class Session {
    * Makes room for a message whose segments the caller writes into the arena itself, at
    * `recordFrontAt(record)` and so on; follow with {@linkcode commit}. 0 when full or closed.
    */
-  reserve(frontBytes: number, middleBytes: number, dataBytes: number): number {
+  reserve(frontBytes: number, middleBytes: number, data: number | SharedData): number {
     if (this.state === SessionState.Closed) return 0;
-    const bytes = frontBytes + middleBytes + dataBytes;
+    const bytes = frontBytes + middleBytes + (typeof data === "number" ? data : data.length);
     const { frameBytesMax } = this.#messenger.options;
     if (bytes + MESSAGE_HEADER_SIZE > frameBytesMax) {
       throw new RangeError(
@@ -235,7 +237,7 @@ export class Session {
           `current value is ${bytes}`,
       );
     }
-    return this.outbox.reserve(frontBytes, middleBytes, dataBytes);
+    return this.outbox.reserve(frontBytes, middleBytes, data);
   }
 
   /** Queues a reserved message; returns its serial. */
