@@ -1,47 +1,98 @@
 /**
- * The CRC-32C of crc32c.ts over arena memory, as a WebAssembly function made at start. Two parts:
+ * The CRC-32C of crc32c.ts over arena memory, as a WebAssembly function made at start. Short runs
+ * go through `slice`: 16 bytes a step through 16 tables of 256 words (slicing-by-16 after Kounavis
+ * and Berry, "Novel Table Lookup-Based Algorithms for High-Performance CRC Generation"). Longer
+ * ones are first folded, without tables or multiplication: loads, xors and byte shuffles only.
  *
- * `slice` takes 16 bytes a step through 16 tables of 256 words (slicing-by-16 after Kounavis and
- * Berry, "Novel Table Lookup-Based Algorithms for High-Performance CRC Generation").
+ * Why folding is right. The bits of a run, each byte from its lowest bit on, are the coefficients
+ * of a polynomial M over GF(2), highest power first; the seed is xored onto the first four bytes,
+ * and the CRC is the remainder of x^32 M after division by P. So M may have multiples of P added.
  *
- * `crc` first folds long runs. Over GF(2) Q(x)^128 = Q(x^128), so a sparse multiple Q of the CRC's
- * polynomial is also a rule for whole 16-byte vectors: with Q = x^79 + x^75 + x^71 + x^58 + x^18 +
- * x^12 + x + 1 each vector may be taken out when it is xored onto the 79th, 78th, 67th, 61st,
- * 21st, 8th and 4th after it. What is left, 80 vectors, goes through `slice`. No multiplication
- * and no table is in that loop, only loads and xors.
+ * 1. P divides Q(x) = x^209 + x^144 + x^54 + x^39 + x^14 + 1.
+ * 2. Over GF(2) Q(x)^2 = Q(x^2), the mixed terms cancel. So Q(x)^8 = Q(x^8), and P divides it too.
+ * 3. x^8 is one byte further to the front. A byte B with n bytes behind it, n >= 209, is the term
+ *    B x^(8n); with B Q(x^8) x^(8(n - 209)) added it is gone from its place, and is xored onto the
+ *    bytes 65, 155, 170, 195 and 209 places after it: 209 less each exponent of Q. These distances
+ *    are the rule.
+ * 4. So each byte in turn is moved away, the first one first; the last 209 or more only receive.
+ *    What is moved from place p is v[p] = m[p] ^ v[p - 65] ^ v[p - 155] ^ v[p - 170] ^ v[p - 195] ^
+ *    v[p - 209], m being the run, v zero in front of it. There are only zeros then before what
+ *    stays, and zeros in front of a run do not change its CRC from seed 0.
+ * 5. No distance is below 16, so 16 bytes in a row do not need one another: v is found by vectors.
+ * 6. A distance 16 a + c wants the last c bytes of the vector a + 1 before and the first 16 - c of
+ *    the vector a before: one shuffle with fixed lanes (palignr on x86-64, ext on ARM). Distances
+ *    with the same c, as 65 and 209, are xored first and share the shuffle.
+ * 7. What stays is a run like any other: 14 vectors, which a rule of less reach and more distances
+ *    brings to 7, and another to 4. Those go through `slice`.
  *
- * Instruction codes: WebAssembly Core Specification, "Binary Format".
+ * A rule is thus a sparse multiple of P. For LONG: below degree 5275 no multiple has fewer than six
+ * terms, and below 209 none has six; the code's distance is 6 up to 5243 bits of data and 8 up to
+ * 177 (Koopman, "32-Bit Cyclic Redundancy Codes for Internet Applications"; confirmed by search).
+ * MIDDLE and SHORT are, of all multiples that fit into 7 and 4 vectors with no distance below 16,
+ * those that cost the fewest xors and shuffles. The tests check that all three are multiples.
+ *
+ * The last vectors folded are in locals, so mostly in registers. A turn of the loop takes as many
+ * vectors as the rule reaches back, so that each stays in its local until it is replaced. Only
+ * plain SIMD instructions are used, whose results are the same on every machine.
  *
  * @module
  */
 import { arena, memory, take } from "../mem/arena.ts";
 import { assert } from "../mem/assert.ts";
+import {
+  add,
+  type Body,
+  call,
+  choose,
+  type Code,
+  emitModule,
+  get,
+  I32,
+  i32,
+  load,
+  loadByte,
+  loadVector,
+  replaceFirstLane,
+  set,
+  storeVector,
+  whileBelow,
+  whileTrue,
+  window,
+  XOR_VECTORS,
+  zeroVector,
+} from "./wasm_emitter.ts";
 
-/** Exponents of Q below its degree. */
-const EXPONENTS = [0, 1, 12, 18, 58, 71, 75];
-const DEGREE = 79;
+/** How far behind its place a byte is xored on, in bytes; ascending. */
+type Rule = readonly number[];
+
+const LONG: Rule = [65, 155, 170, 195, 209];
+const MIDDLE: Rule = [17, 62, 63, 87, 103, 108, 112];
+const SHORT: Rule = [19, 40, 43, 45, 46, 48, 52, 54, 62];
+
+/** All rules, for the test that each is a multiple of the polynomial. */
+export const RULES: readonly Rule[] = [LONG, MIDDLE, SHORT];
 
 const VECTOR = 16;
-/** Vectors a turn of the folding loop; the nearest one that is needed is 4 before. */
-const UNROLL = 4;
-const TABLE_BYTES = 1024;
-/** Folded vectors that a vector looks back on. */
-const HISTORY_BYTES = DEGREE * VECTOR;
-/** What folding leaves: {@linkcode DEGREE} vectors, and one more so that turns come out even. */
-const REST_BYTES = (DEGREE + 1) * VECTOR;
-/** Folded at a time; 8 KiB stay in the first-level cache beside the tables. */
-const CHUNK_BYTES = 8192;
-/** From here on folding is faster than slicing alone (measured). */
-const FOLD_BYTES_MIN = 2048;
+const GROUPS = new Map(RULES.map((rule) => [rule, groupsOf(rule)]));
 
-const TABLES = take(16 * TABLE_BYTES + HISTORY_BYTES + CHUNK_BYTES + REST_BYTES);
-const FOLDED = TABLES + 16 * TABLE_BYTES;
-const REST = FOLDED + HISTORY_BYTES + CHUNK_BYTES;
+/** From here on folding by SHORT is faster than slicing alone (measured). */
+const SHORT_BYTES_MIN = 112;
+/** From here on folding by LONG is faster (measured). */
+const LONG_BYTES_MIN = 320;
+
+const TABLE_BYTES = 1024;
+const REST_BYTES = reach(SHORT) * VECTOR;
+
+/** Bytes of other arrays that {@linkcode SCRATCH} takes at a time. */
+export const SCRATCH_BYTES = 32768;
+
+const TABLES = take(16 * TABLE_BYTES + REST_BYTES + SCRATCH_BYTES);
 assert(TABLES >= 0, "the arena has room for the crc tables");
-assert(
-  CHUNK_BYTES >= REST_BYTES && CHUNK_BYTES % (UNROLL * VECTOR) === 0,
-  "chunks are whole turns",
-);
+/** What folding leaves. */
+const REST = TABLES + 16 * TABLE_BYTES;
+
+/** Where bytes of other arrays are put for the kernel: an arena offset. */
+export const SCRATCH: number = REST + REST_BYTES;
 
 /**
  * Makes the kernel: `(crc, at, end)` over arena offsets, the convention of `crc32cRaw`.
@@ -52,7 +103,7 @@ export function makeKernel(
   table: Int32Array,
 ): (crc: number, at: number, end: number) => number {
   fillTables(table);
-  const module = new WebAssembly.Module(emitModule());
+  const module = new WebAssembly.Module(emitModule("crc", [emitSlice(), emitCrc()]));
   const { exports } = new WebAssembly.Instance(module, { arena: { memory } });
   return exports.crc as (crc: number, at: number, end: number) => number;
 }
@@ -67,190 +118,216 @@ function fillTables(table: Int32Array): void {
   }
 }
 
-type Code = readonly number[];
-
 // Locals of both functions: the parameters, then what else they need
 const CRC = 0;
 const AT = 1;
 const END = 2;
-const STOP = 3;
+const STOP = 3; // slice
 const WORD = 4; // slice: four words of input
-const FROM = 4; // crc: where in FOLDED the history of the next vector starts
+const SEED = 3; // crc: a vector, the seed until it is xored on
+const VECTORS = 4; // crc: the vectors last folded, then others
 
-const I32 = 0x7f;
-const LT_U = 0x49;
-const GE_S = 0x4e;
-const GE_U = 0x4f;
-const ADD = 0x6a;
-const SUB = 0x6b;
-const AND = 0x71;
-const XOR = 0x73;
-const SHL = 0x74;
-const SHR_U = 0x76;
-const IF: Code = [0x04, 0x40];
-const BLOCK: Code = [0x02, 0x40];
-const LOOP: Code = [0x03, 0x40];
-const BREAK = 0x0c;
-const BREAK_IF = 0x0d;
-const CLOSE = 0x0b;
-const CALL = 0x10;
-const SELECT = 0x1b;
-const LOAD8_U: Code = [0x2d, 0, 0];
-const MEMORY_COPY: Code = [0xfc, 10, 0, 0];
-const MEMORY_FILL: Code = [0xfc, 11, 0];
-const V128_XOR: Code = [0xfd, 0x51];
 const SLICE = 0;
 
-function emitModule(): Uint8Array<ArrayBuffer> {
-  return new Uint8Array([
-    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // magic, version
-    ...section(1, [0x60, ...vector([I32], [I32], [I32]), ...vector([I32])]), // one type
-    ...section(2, [...name("arena"), ...name("memory"), 2, 0, 1]), // the memory, 1 page or more
-    ...section(3, [0], [0]), // both functions are of type 0
-    ...section(7, [...name("crc"), 0, 1]),
-    ...section(10, body(5, emitSlice()), body(2, emitCrc())),
-  ]);
-}
-
-function emitSlice(): Code {
-  return [...sliceBy(16), ...sliceBy(4), ...sliceBy(1), ...get(CRC)];
+function emitSlice(): Body {
+  return {
+    integers: 5,
+    vectors: 0,
+    code: [sliceBy(16), sliceBy(4), sliceBy(1), get(CRC)],
+  };
 }
 
 /** crc over as many whole steps of `width` bytes as there are. */
 function sliceBy(width: 16 | 4 | 1): Code {
-  const stop = [...get(AT), ...get(END), ...get(AT), SUB, ...i32(-width), AND, ADD, ...set(STOP)];
+  const stop = [
+    get(AT),
+    get(END),
+    get(AT),
+    I32.SUB,
+    i32(-width),
+    I32.AND,
+    I32.ADD,
+    set(STOP),
+  ];
   return [
-    ...stop,
-    ...whileBelow(AT, STOP, [
-      ...(width === 1 ? sliceByte() : sliceWords(width)),
-      ...add(AT, width),
+    stop,
+    whileBelow(AT, STOP, [
+      width === 1 ? sliceByte() : sliceWords(width),
+      add(AT, width),
     ]),
   ];
 }
 
+/** The first word waits for the crc of the step before: it comes last, so that little waits. */
 function sliceWords(width: number): Code {
-  const code: number[] = [];
-  for (let at = 0; at < width; at += 4) {
-    code.push(
-      ...get(AT),
-      ...load(at),
-      ...(at === 0 ? [...get(CRC), XOR] : []),
-      ...set(WORD + at / 4),
-    );
+  const code: Code[] = [];
+  for (let at = width - 4; at >= 0; at -= 4) {
+    const word = WORD + at / 4;
+    code.push(get(AT), load(at), at === 0 ? [get(CRC), I32.XOR] : [], set(word));
+    for (let byte = 0; byte < 4; byte++) {
+      const shift = byte === 0 ? [i32(2), I32.SHL] : [i32(8 * byte - 2), I32.SHR_U];
+      code.push(get(word), shift, i32(0x3fc), I32.AND);
+      code.push(load(TABLES + (width - 1 - at - byte) * TABLE_BYTES));
+      if (byte > 0) code.push(I32.XOR);
+    }
+    if (at < width - 4) code.push(I32.XOR);
   }
-  for (let at = 0; at < width; at++) {
-    const bit = 8 * (at % 4);
-    const shift = bit === 0 ? [...i32(2), SHL] : [...i32(bit - 2), SHR_U];
-    code.push(...get(WORD + (at >> 2)), ...shift, ...i32(0x3fc), AND);
-    code.push(...load(TABLES + (width - 1 - at) * TABLE_BYTES), ...(at === 0 ? [] : [XOR]));
-  }
-  return [...code, ...set(CRC)];
+  return [code, set(CRC)];
 }
 
 function sliceByte(): Code {
-  const index = [...get(AT), ...LOAD8_U, ...get(CRC), XOR, ...i32(255), AND, ...i32(2), SHL];
-  return [...index, ...load(TABLES), ...get(CRC), ...i32(8), SHR_U, XOR, ...set(CRC)];
-}
-
-function emitCrc(): Code {
-  const left = [...get(END), ...get(AT), SUB];
-  const turns = [...left, ...i32(REST_BYTES), SUB, ...i32(-UNROLL * VECTOR), AND];
-  return [
-    ...[...left, ...i32(FOLD_BYTES_MIN), GE_S, ...IF],
-    // The seed is xored onto the first four bytes: it is put where the vector 79 before them is.
-    ...zero(FOLDED, HISTORY_BYTES),
-    ...[...i32(FOLDED), ...get(CRC), ...store(0)],
-    ...LOOP,
-    ...[...turns, ...set(STOP), ...get(STOP), ...i32(CHUNK_BYTES)],
-    ...[...get(STOP), ...i32(CHUNK_BYTES), LT_U, SELECT, ...get(AT), ADD, ...set(STOP)],
-    ...foldTo(HISTORY_BYTES),
-    ...[...i32(FOLDED), ...get(FROM), ...i32(HISTORY_BYTES), ...MEMORY_COPY],
-    ...[...turns, BREAK_IF, 0, CLOSE],
-    // The last vectors get what was folded, but are not folded themselves.
-    ...zero(FOLDED + HISTORY_BYTES, REST_BYTES),
-    ...[...get(AT), ...i32(REST_BYTES), ADD, ...set(STOP)],
-    ...foldTo(REST - FOLDED),
-    ...[...i32(0), ...i32(REST), ...i32(REST + REST_BYTES), CALL, SLICE, ...set(CRC), CLOSE],
-    ...[...get(CRC), ...get(AT), ...get(END), CALL, SLICE],
+  const index = [
+    get(AT),
+    loadByte(0),
+    get(CRC),
+    I32.XOR,
+    i32(255),
+    I32.AND,
+    i32(2),
+    I32.SHL,
   ];
+  return [index, load(TABLES), get(CRC), i32(8), I32.SHR_U, I32.XOR, set(CRC)];
 }
 
-/** Folds [at, stop) with the history at FOLDED; results go `distance` behind each history. */
-function foldTo(distance: number): Code {
-  const code: number[] = [];
-  for (let at = 0; at < UNROLL * VECTOR; at += VECTOR) {
-    code.push(...get(FROM), ...get(AT), ...loadVector(at));
-    for (const exponent of EXPONENTS) {
-      code.push(...get(FROM), ...loadVector(exponent * VECTOR + at), ...V128_XOR);
-    }
-    code.push(0xfd, 11, 0, ...unsigned(distance + at)); // v128.store
+function emitCrc(): Body {
+  const long = choose(
+    leftAtLeast(LONG_BYTES_MIN),
+    foldRun([LONG, MIDDLE, SHORT]),
+    foldRun([SHORT]),
+  );
+  return {
+    integers: 0,
+    vectors: 2 + 2 * reach(LONG),
+    code: [
+      choose(leftAtLeast(SHORT_BYTES_MIN), long, []),
+      [get(CRC), get(AT), get(END), call(SLICE)],
+    ],
+  };
+}
+
+/** Folds the run by the first rule, and what stays by the others; crc is then that of the rest. */
+function foldRun([rule, ...others]: [Rule, ...Rule[]]): Code {
+  const count = reach(rule);
+  const folded = Array.from({ length: count + 1 }, (_, index) => VECTORS + index);
+  const rest = folded.slice(1).map((local) => local + count);
+  let stays = rest;
+  const code = [
+    [zeroVector(), get(CRC), replaceFirstLane(), set(SEED)],
+    whileTrue(leftAtLeast(2 * count * VECTOR), foldTurn(rule, folded.slice(0, count))),
+    whileTrue(leftAtLeast((count + 1) * VECTOR), foldOne(rule, folded)),
+    receive(rule, folded.slice(0, count), rest),
+  ];
+  for (const other of others) {
+    code.push(foldLocals(other, stays));
+    stays = stays.slice(-reach(other));
   }
-  code.push(...add(AT, UNROLL * VECTOR), ...add(FROM, UNROLL * VECTOR));
-  return [...i32(FOLDED), ...set(FROM), ...whileBelow(AT, STOP, code)];
+  for (const [index, local] of stays.entries()) {
+    code.push(i32(REST), get(local), storeVector(index * VECTOR));
+  }
+  return [code, i32(0), i32(REST), i32(REST + REST_BYTES), call(SLICE), set(CRC)];
 }
 
-function zero(at: number, count: number): Code {
-  return [...i32(at), ...i32(0), ...i32(count), ...MEMORY_FILL];
+/** As many vectors as the rule reaches back: each takes the place of the oldest one. */
+function foldTurn(rule: Rule, folded: readonly number[]): Code {
+  const code: Code[] = [];
+  for (const [index, local] of folded.entries()) {
+    const before = [...folded.slice(index), ...folded.slice(0, index)];
+    code.push(get(AT), loadVector(index * VECTOR), index === 0 ? takeSeed() : []);
+    code.push(gather(rule, before), set(local));
+  }
+  return [code, add(AT, folded.length * VECTOR)];
 }
 
-function whileBelow(local: number, bound: number, code: Code): Code {
-  const leave = [...get(local), ...get(bound), GE_U, BREAK_IF, 1];
-  return [...BLOCK, ...LOOP, ...leave, ...code, BREAK, 0, CLOSE, CLOSE];
+/** One vector: it becomes the last of `folded`, all others move up. */
+function foldOne(rule: Rule, folded: readonly number[]): Code {
+  const code = [get(AT), loadVector(0), takeSeed()];
+  code.push(gather(rule, folded.slice(0, -1)), set(folded.at(-1)!));
+  for (const local of folded.slice(0, -1)) code.push(get(local + 1), set(local));
+  return [code, add(AT, VECTOR)];
 }
 
-function get(local: number): Code {
-  return [0x20, local];
+/** Xors the seed on the vector on the stack, for once. */
+function takeSeed(): Code {
+  return [get(SEED), XOR_VECTORS, zeroVector(), set(SEED)];
 }
 
-function set(local: number): Code {
-  return [0x21, local];
+/** The last vectors get what is due to them, but are not moved away themselves. */
+function receive(rule: Rule, folded: readonly number[], rest: readonly number[]): Code {
+  const before: (number | undefined)[] = [...folded];
+  const code: Code[] = [];
+  for (const [index, local] of rest.entries()) {
+    code.push(get(AT), loadVector(index * VECTOR), gather(rule, before), set(local));
+    before.push(undefined);
+  }
+  return [code, add(AT, rest.length * VECTOR)];
 }
 
-function add(local: number, count: number): Code {
-  return [...get(local), ...i32(count), ADD, ...set(local)];
+/** Folds a run that is in locals: its last `reach(rule)` vectors stay. */
+function foldLocals(rule: Rule, run: readonly number[]): Code {
+  const moved = run.length - reach(rule);
+  const before: (number | undefined)[] = [];
+  const code: Code[] = [];
+  for (const [index, local] of run.entries()) {
+    code.push(get(local), gather(rule, before), set(local));
+    before.push(index < moved ? local : undefined);
+  }
+  return code;
 }
 
-function load(offset: number): Code {
-  return [0x28, 0, ...unsigned(offset)]; // i32.load, no alignment promised
+/** Vectors before some place, the nearest last; undefined where they are zero. */
+type Before = readonly (number | undefined)[];
+
+/** Xors onto the vector on the stack what the rule brings from `before`. */
+function gather(rule: Rule, before: Before): Code {
+  const code: Code[] = [];
+  for (const { shift, back } of GROUPS.get(rule)!) {
+    const near = sum(before, back, 0);
+    const far = shift === 0 ? [] : sum(before, back, 1);
+    if (near.length + far.length === 0) continue;
+    if (shift === 0) code.push(near);
+    else code.push(orZero(far), orZero(near), window(VECTOR - shift));
+    code.push(XOR_VECTORS);
+  }
+  return code;
 }
 
-function store(offset: number): Code {
-  return [0x36, 0, ...unsigned(offset)]; // i32.store
+/** The xor of the vectors that many places back, and `more`; no code if all are zero. */
+function sum(before: Before, back: readonly number[], more: number): readonly Code[] {
+  const code: Code[] = [];
+  for (const count of back) {
+    const local = before.at(-count - more);
+    if (local === undefined) continue;
+    code.push(get(local));
+    if (code.length > 1) code.push(XOR_VECTORS);
+  }
+  return code;
 }
 
-function loadVector(offset: number): Code {
-  return [0xfd, 0, 0, ...unsigned(offset)]; // v128.load
+function orZero(code: readonly Code[]): Code {
+  return code.length > 0 ? code : zeroVector();
 }
 
-/** i32.const: signed LEB128. */
-function i32(value: number): Code {
-  const code = [0x41];
-  for (; value < -64 || value > 63; value >>= 7) code.push((value & 127) | 128);
-  return [...code, value & 127];
+/** Distances that share a shuffle: `shift` bytes more than so many vectors back. */
+interface Group {
+  readonly shift: number;
+  readonly back: readonly number[];
 }
 
-/** Unsigned LEB128. */
-function unsigned(value: number): Code {
-  const code: number[] = [];
-  for (; value > 127; value >>>= 7) code.push((value & 127) | 128);
-  return [...code, value];
+/** What is furthest comes first, as what is nearest is known last. */
+function groupsOf(rule: Rule): Group[] {
+  const shifts = new Set(rule.map((distance) => distance % VECTOR));
+  return Array.from(shifts, (shift) => {
+    const distances = rule.filter((distance) => distance % VECTOR === shift);
+    return { shift, back: distances.map((distance) => (distance - shift) / VECTOR).reverse() };
+  }).reverse();
 }
 
-function name(text: string): Code {
-  return vector(...Array.from(text, (letter) => [letter.charCodeAt(0)]));
+/** Vectors that a rule reaches back. */
+function reach(rule: Rule): number {
+  return Math.ceil(rule.at(-1)! / VECTOR);
 }
 
-function vector(...items: Code[]): Code {
-  return [...unsigned(items.length), ...items.flat()];
-}
-
-function section(id: number, ...items: Code[]): Code {
-  const content = vector(...items);
-  return [id, ...unsigned(content.length), ...content];
-}
-
-/** A function body with `locals` more i32 locals. */
-function body(locals: number, code: Code): Code {
-  const content = [1, locals, I32, ...code, CLOSE];
-  return [...unsigned(content.length), ...content];
+/** Whether that many bytes are left. */
+function leftAtLeast(count: number): Code {
+  return [get(END), get(AT), I32.SUB, i32(count), I32.GE_S];
 }

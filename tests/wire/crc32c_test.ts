@@ -1,12 +1,13 @@
 /**
  * src/wire/crc32c.ts against published values, a bitwise reference and its own chaining rules,
- * over ordinary arrays (the table) and over the arena (the WebAssembly kernel).
+ * over ordinary arrays (the table, and copies in pieces) and over the arena (the kernel).
  *
  * @module
  */
 import assert from "node:assert/strict";
 import { arena, give, take } from "../../src/mem/arena.ts";
 import { combine, crc32c, crc32cRaw, crc32cZeros } from "../../src/wire/crc32c.ts";
+import { RULES, SCRATCH_BYTES } from "../../src/wire/crc32c_kernel.ts";
 
 /** Values of Ceph src/test/common/test_crc32c.cc, cases Small, PartialWord and Big. */
 const CEPH_VECTORS = [
@@ -55,60 +56,87 @@ Deno.test("crc32c() of the digits 1 to 9 is the check value of the catalogues", 
   assert.equal(crc32c(text("123456789")), 0xe3069283);
 });
 
-Deno.test("crc32cRaw() agrees with a bitwise reference for 0 to 1100 bytes at offsets 0 to 15", () => {
-  const bytes = noise(1100 + 16);
-  const reference = new Int32Array(1101);
+Deno.test("each rule of the kernel is a multiple of the polynomial, no distance below 16", () => {
+  for (const rule of RULES) {
+    const run = new Uint8Array(rule.at(-1)! + 1);
+    for (const distance of [0, ...rule]) run[distance] = 1;
+    assert.equal(run.reduce(bitwise, 0), 0);
+    assert.ok(rule.every((distance, index) => distance >= 16 && distance > (rule[index - 1] ?? 0)));
+  }
+});
+
+Deno.test("crc32cRaw() agrees with a bitwise reference, 0 to 5000 bytes at offsets 0 to 79", () => {
+  const bytes = noise(5000 + 80);
   const block = take(bytes.length);
   arena.bytes.set(bytes, block);
-  for (let offset = 0; offset < 16; offset++) {
-    let crc = 0x5eed1234 | 0;
-    for (let length = 0; length <= 1100; length++) {
-      reference[length] = crc;
-      crc = bitwise(crc, bytes[offset + length]!);
-    }
-    for (let length = 0; length <= 1100; length++) {
-      const expected = reference[length]!;
-      const table = crc32cRaw(0x5eed1234, bytes, offset, offset + length);
+  for (let offset = 0; offset < 80; offset++) {
+    const seed = Math.imul(offset, 0x9e3779b1);
+    const expected = prefixes(bytes.subarray(offset, offset + 5000), seed);
+    for (let length = 0; length <= 5000; length++) {
       const at = block + offset;
-      const kernel = crc32cRaw(0x5eed1234, arena.bytes, at, at + length);
-      if (table !== expected || kernel !== expected) {
-        assert.fail(`${length} bytes at ${offset}: ${table}, ${kernel}, not ${expected}`);
+      const kernel = crc32cRaw(seed, arena.bytes, at, at + length);
+      const part = crc32cRaw(seed, bytes, offset, offset + length);
+      if (kernel !== expected[length] || part !== expected[length]) {
+        assert.fail(`${length} bytes at ${offset}: ${kernel}, ${part}, not ${expected[length]}`);
       }
     }
   }
   give(block);
 });
 
-// Where the kernel changes its way: folding starts at 2048, a chunk is 8192, 80 vectors are left.
-const EDGES = [
-  1279,
-  1280,
-  2047,
-  2048,
-  2049,
-  8191,
-  8192,
-  9471,
-  9472,
-  9473,
-  9535,
-  9536,
-  17664,
-  17728,
-];
+// Folding starts at 112 and at 320; the loops take 64, 16 and 224 bytes a turn.
+const LENGTHS = [16, 31, 111, 112, 127, 128, 143, 191, 192, 319, 320, 335, 447, 448, 463, 672, 911];
 
-Deno.test("crc32cRaw() agrees between table and kernel around the kernel's limits", () => {
-  const bytes = noise(20000);
+Deno.test("crc32cRaw() is right for every single bit: being linear, for every run", () => {
+  const block = take(LENGTHS.at(-1)!);
+  for (const length of LENGTHS) {
+    arena.bytes.fill(0, block, block + length);
+    for (let bit = 0; bit < 8; bit++) {
+      let expected = bitwise(0, 1 << bit);
+      for (let at = block + length - 1; at >= block; at--) {
+        arena.bytes[at] = 1 << bit;
+        assert.equal(crc32cRaw(0, arena.bytes, block, block + length), expected);
+        arena.bytes[at] = 0;
+        expected = bitwise(expected, 0);
+      }
+      const ofSeed = crc32cZeros(1 << bit, length);
+      assert.equal(crc32cRaw(1 << bit, arena.bytes, block, block + length), ofSeed);
+      assert.equal(new Uint8Array(length).reduce(bitwise, 1 << bit), ofSeed);
+    }
+  }
+  give(block);
+});
+
+Deno.test("crc32cRaw() and crc32c() of other arrays, around the sizes of their pieces", () => {
+  const bytes = noise(3 * SCRATCH_BYTES + 100);
+  const expected = prefixes(bytes, -1);
+  for (const pieces of [0, 1, 2, 3]) {
+    for (let more = pieces === 0 ? 0 : -40; more <= 40; more++) {
+      const length = pieces * SCRATCH_BYTES + more;
+      const whole = bytes.slice(0, length);
+      assert.equal(crc32cRaw(-1, whole, 0, length), expected[length]);
+      assert.equal(crc32cRaw(-1, bytes, 0, length), expected[length]);
+      assert.equal(crc32c(whole), ~expected[length]! >>> 0);
+      assert.deepEqual(whole, bytes.subarray(0, length));
+    }
+  }
+});
+
+Deno.test("crc32cRaw() of up to 3 MiB, whole, chained and combined at random cuts", () => {
+  const bytes = noise(3 << 20);
+  const expected = prefixes(bytes, -1);
   const block = take(bytes.length);
   arena.bytes.set(bytes, block);
-  for (const edge of EDGES) {
-    for (let length = edge - 20; length <= edge + 80; length++) {
-      const offset = length % 16;
-      const table = crc32cRaw(length, bytes, offset, offset + length);
-      const at = block + offset;
-      const kernel = crc32cRaw(length, arena.bytes, at, at + length);
-      if (table !== kernel) assert.fail(`${length} bytes: ${kernel}, not ${table}`);
-    }
+  const cuts = new Uint32Array(noise(4 * 300).buffer);
+  for (const [index, cut] of cuts.entries()) {
+    const end = index < 8 ? bytes.length - index : cut % bytes.length;
+    const middle = Math.floor(end * (cuts[(index + 1) % cuts.length]! / 2 ** 32));
+    const head = crc32cRaw(-1, arena.bytes, block, block + middle);
+    const tail = crc32cRaw(0, arena.bytes, block + middle, block + end);
+    assert.equal(head, expected[middle]);
+    assert.equal(crc32cRaw(head, arena.bytes, block + middle, block + end), expected[end]);
+    assert.equal(crc32cRaw(head, bytes, middle, end), expected[end]);
+    assert.equal(combine(head, tail, end - middle), expected[end]);
   }
   give(block);
 });
@@ -166,6 +194,16 @@ function noise(length: number): Uint8Array {
   return Uint8Array.from({ length }, () => (state = Math.imul(state, 1664525) + 1013904223) >>> 24);
 }
 
+/** The reference's crc of each prefix, the empty one first. */
+function prefixes(bytes: Uint8Array, seed: number): Int32Array {
+  const crcs = new Int32Array(bytes.length + 1).fill(seed, 0, 1);
+  for (let index = 0; index < bytes.length; index++) {
+    crcs[index + 1] = bitwise(crcs[index]!, bytes[index]!);
+  }
+  return crcs;
+}
+
+/** One byte more, bit by bit. */
 function bitwise(crc: number, byte: number): number {
   crc ^= byte;
   for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
