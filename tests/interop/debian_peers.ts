@@ -103,10 +103,11 @@ export async function installPeer(name: PeerName, options: InstallOptions): Prom
   const { release, suite, place } = await findPeer(name);
   if (place) return;
   if (Deno.uid() !== 0) throw new Error(`Cannot install Ceph ${release}: root is needed`);
+  await installTools(options);
   const { codename, mirror } = await readSystem();
   if (suite === codename) {
     options.say(`Installing Ceph ${release} from ${codename}`);
-    await installPackages([...HOST_PACKAGES, ...await missingTools()]);
+    await installPackages(HOST_PACKAGES);
   } else if (options.chroots) {
     options.say(`Unpacking Ceph ${release} from ${suite} into ${cacheDirectory()}`);
     await makeChroot(suite, mirror);
@@ -297,7 +298,16 @@ const TOOLS: Record<string, string[]> = {
   ip: ["iproute2"],
   mmdebstrap: ["mmdebstrap"],
   mount: ["mount"],
+  strace: ["strace"],
 };
+
+/** Installs what the harness itself needs and is not here. */
+export async function installTools(options: InstallOptions): Promise<void> {
+  const packages = await missingTools();
+  if (packages.length === 0 || Deno.uid() !== 0) return;
+  options.say(`Installing ${packages.join(", ")}`);
+  await installPackages(packages);
+}
 
 async function missingTools(): Promise<string[]> {
   const packages: string[] = [];
@@ -308,8 +318,6 @@ async function missingTools(): Promise<string[]> {
 }
 
 async function makeChroot(suite: string, mirror: string): Promise<void> {
-  const tools = await missingTools();
-  if (tools.length > 0) await installPackages(tools);
   const root = `${cacheDirectory()}/${suite}`;
   const partial = `${root}.partial`;
   await Deno.mkdir(cacheDirectory(), { recursive: true });

@@ -13,7 +13,14 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { cacheDirectory, findPeer, installPeer, type Peer, PEER_NAMES } from "./debian_peers.ts";
+import {
+  cacheDirectory,
+  findPeer,
+  installPeer,
+  installTools,
+  type Peer,
+  PEER_NAMES,
+} from "./debian_peers.ts";
 
 /** What came of a run. */
 interface Counts {
@@ -48,11 +55,12 @@ async function main(args: string[]): Promise<number> {
 
 /** A release that cannot be had is told here and counted when it is found missing. */
 async function installAll(skipBuild: boolean): Promise<void> {
-  for (const name of PEER_NAMES) {
+  const steps = [installTools, ...PEER_NAMES.map((name) => installPeer.bind(null, name))];
+  for (const step of steps) {
     const started = performance.now();
     try {
       const said: string[] = [];
-      await installPeer(name, {
+      await step({
         chroots: !skipBuild,
         say: (line) => {
           said.push(line);
