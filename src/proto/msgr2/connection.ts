@@ -645,6 +645,7 @@ export class Connection {
   #probe(nowMs: number): void {
     this.#probedMs = nowMs;
     this.received.shrink();
+    this.writer.shrink();
     this.sendKeepalive(Math.floor(nowMs / 1000), (nowMs % 1000) * 1_000_000);
   }
 

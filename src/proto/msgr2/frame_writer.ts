@@ -6,14 +6,17 @@
  *
  * @module
  */
-import { arena, give, take } from "../../mem/arena.ts";
+import { arena, arenaTaken, give, take } from "../../mem/arena.ts";
 import { assert } from "../../mem/assert.ts";
 import { fail, Fault } from "../../mem/fault.ts";
 import { Gather } from "../../mem/gather.ts";
 import {
+  ARENA_BYTES,
   CONTROL_FRAME_BYTES_MAX,
   HANDSHAKE_FRAME_BYTES_MAX,
+  RESERVE_BYTES,
   SEAL_STAGING_BYTES,
+  SEAL_STAGING_BYTES_BUSY,
   STAGING_BYTES,
 } from "../../mem/limits.ts";
 import { type Aead, GCM_TAG_SIZE } from "../../wire/msgr2/aead.ts";
@@ -156,6 +159,11 @@ export class FrameWriter {
     this.#stagingBytes = SEAL_STAGING_BYTES;
     this.#tail = staging + bytes;
     return true;
+  }
+
+  /** Gives back what the staging block has grown by, when it is empty. */
+  shrink(): void {
+    if (this.#stagingBytes === SEAL_STAGING_BYTES_BUSY) this.#stageIn(SEAL_STAGING_BYTES);
   }
 
   /** True while a message is sealed in part only. */
@@ -321,6 +329,8 @@ export class FrameWriter {
     const front = recordFrontBytes(record);
     const middle = recordMiddleBytes(record);
     const data = recordDataBytes(record);
+    const large = front + middle + data >= SEAL_STAGING_BYTES_BUSY;
+    if (large && arenaTaken() < ARENA_BYTES - RESERVE_BYTES) this.#stageIn(SEAL_STAGING_BYTES_BUSY);
     const at = this.#tail;
     writePreamble(arena, at, Tag.Message, MESSAGE_HEADER_SIZE, front, middle, data);
     writeHeader(record, at + PREAMBLE_SIZE, seq, ackSeq);
@@ -397,6 +407,17 @@ export class FrameWriter {
     this.#sealer!.update(at, at, end - at);
     this.#sealer!.finish(end);
     this.#nonce!.advance();
+  }
+
+  /** Changes the staging block when nothing waits in it, and there is memory. */
+  #stageIn(bytes: number): void {
+    if (this.gather.bytes > 0 || this.#streaming !== 0 || this.#stagingBytes === bytes) return;
+    const staging = take(bytes);
+    if (staging < 0) return;
+    give(this.#staging);
+    this.#staging = staging;
+    this.#stagingBytes = bytes;
+    this.#tail = staging;
   }
 
   /** Free bytes at the tail of the staging block; an idle block starts from its bottom again. */
