@@ -11,7 +11,7 @@ import { FRAME_BYTES_MAX } from "../src/mem/limits.ts";
 import { U64 } from "../src/mem/u64.ts";
 import { NodeCrypto } from "../src/io/crypto.ts";
 import { gcmMaker } from "../src/io/libcrypto.ts";
-import { crc32cRaw } from "../src/wire/crc32c.ts";
+import { crc32c, crc32cRaw } from "../src/wire/crc32c.ts";
 import { EntityAddr } from "../src/wire/msgr2/entity_addr.ts";
 import { FEATURES_REQUIRED, FEATURES_SUPPORTED } from "../src/wire/msgr2/features.ts";
 import { FrameFormat, isSecure, revisionOf } from "../src/wire/msgr2/frame.ts";
@@ -93,7 +93,8 @@ function copyGathered(writer: FrameWriter, at: number, limit: number): number {
 for (const size of SIZES) {
   for (const { name, format } of FORMATS) {
     const encoder = new Encoder(format, size);
-    Deno.bench(`encode ${name}, ${sizeText(size)}`, { group: `encode ${sizeText(size)}` }, () => {
+    const options = { group: `encode ${sizeText(size)}`, baseline: format === FrameFormat.Crc20 };
+    Deno.bench(`encode ${name}, ${sizeText(size)}`, options, () => {
       encoder.encode();
       encoder.forget();
     });
@@ -108,8 +109,9 @@ for (const size of SIZES) {
     const end = copyGathered(encoder.writer, pristine, pristine + size + 4096);
     encoder.forget();
     const reader = new FrameReader(revisionOf(format));
+    const options = { group: `decode ${sizeText(size)}`, baseline: format === FrameFormat.Crc20 };
     if (!isSecure(format)) {
-      Deno.bench(`decode ${name}, ${sizeText(size)}`, { group: `decode ${sizeText(size)}` }, () => {
+      Deno.bench(`decode ${name}, ${sizeText(size)}`, options, () => {
         assert(reader.read(pristine, end, FRAME_BYTES_MAX) === end, "the frame is whole");
       });
       continue;
@@ -118,7 +120,7 @@ for (const size of SIZES) {
     const at = take(size + 4096);
     const opener = aead.opener(KEY);
     const after = at + end - pristine;
-    Deno.bench(`decode ${name}, ${sizeText(size)}`, { group: `decode ${sizeText(size)}` }, () => {
+    Deno.bench(`decode ${name}, ${sizeText(size)}`, options, () => {
       arena.bytes.copyWithin(at, pristine, end);
       reader.secure(opener, new Nonce(NONCE, revisionOf(format)));
       assert(reader.read(at, after, FRAME_BYTES_MAX) === after, "the frame is whole");
@@ -127,9 +129,31 @@ for (const size of SIZES) {
 }
 
 const crcAt = take(CRC_SIZES.at(-1)!);
+const table = new Int32Array(256).map((_, byte) => {
+  for (let bit = 0; bit < 8; bit++) byte = (byte >>> 1) ^ (byte & 1 ? 0x82f63b78 : 0);
+  return byte;
+});
+
+/** What there was before the kernel: a table, a byte at a time. */
+function crcByTable(crc: number, at: number, end: number): number {
+  const { bytes } = arena;
+  for (let index = at; index < end; index++) {
+    crc = table[(crc ^ bytes[index]!) & 255]! ^ (crc >>> 8);
+  }
+  return crc;
+}
+
 for (const size of CRC_SIZES) {
-  Deno.bench(`crc32cRaw(), ${sizeText(size)}`, { group: "crc32c" }, () => {
+  const group = `crc32c ${sizeText(size)}`;
+  Deno.bench(`a byte table, ${sizeText(size)}`, { group, baseline: true }, () => {
+    crcByTable(-1, crcAt, crcAt + size);
+  });
+  Deno.bench(`crc32cRaw(), ${sizeText(size)}`, { group }, () => {
     crc32cRaw(-1, arena.bytes, crcAt, crcAt + size);
+  });
+  const view = arena.bytes.slice(crcAt, crcAt + size);
+  Deno.bench(`crc32c() of another array, ${sizeText(size)}`, { group }, () => {
+    crc32c(view);
   });
 }
 
@@ -201,7 +225,7 @@ for (const size of [256, 4096]) {
   const pair = new Pair();
   const message = { type: TYPE, data: new Uint8Array(size) };
   const group = `session ${sizeText(size)}`;
-  Deno.bench(`message and its ACK, ${sizeText(size)}`, { group }, () => {
+  Deno.bench(`message and its ACK, ${sizeText(size)}`, { group, baseline: true }, () => {
     pair.session.send(message);
     pair.settle();
     assert(pair.session.unacknowledged === 0, "it is acknowledged");
