@@ -18,7 +18,13 @@ import { MESSAGE_HEADER_SIZE } from "../../src/wire/msgr2/message.ts";
 import { Nonce } from "../../src/wire/msgr2/nonce.ts";
 import { PREAMBLE_SIZE } from "../../src/wire/msgr2/preamble.ts";
 import { CephCluster } from "../../tests/interop/ceph_cluster.ts";
-import { findPeer, installPeer, type Place, placeOf } from "../../tests/interop/debian_peers.ts";
+import {
+  findPeer,
+  installPeer,
+  type Place,
+  placeOf,
+  within,
+} from "../../tests/interop/debian_peers.ts";
 import { must } from "../../tests/interop/processes.ts";
 import type { Context, Family } from "./family.ts";
 import {
@@ -271,10 +277,17 @@ async function streamRow({ rounds, say }: Context): Promise<Row> {
   };
 }
 
+/** How this machine's own system runs Fairlead. */
+const HERE = [Deno.execPath(), "run", "-A", MAIN];
+
 /** One run of `fairlead bench`: both ends, each a process. */
-async function runOurs(mode: Mode, { size, inFlight, count }: Load): Promise<Figures> {
+async function runOurs(
+  mode: Mode,
+  { size, inFlight, count }: Load,
+  fairlead: readonly string[] = HERE,
+): Promise<Figures> {
   const output = await must([
-    ...[Deno.execPath(), "run", "-A", MAIN, "bench", "--json", `--mode=${mode}`],
+    ...[...fairlead, "bench", "--json", `--mode=${mode}`],
     ...[`--size=${size}`, `--in-flight=${inFlight}`],
     ...[`--count=${count}`, `--warmup=${Math.min(WARMUP, count)}`],
   ], { deadlineMs: DEADLINE_MS });
@@ -288,7 +301,23 @@ async function runOurs(mode: Mode, { size, inFlight, count }: Load): Promise<Fig
 
 // ---- Ceph's reads
 
-async function readRows({ rounds, say }: Context, place: Place): Promise<Row[]> {
+/**
+ * How Fairlead is run where Ceph is, from one bundled file: both then have the same libcrypto,
+ * whose releases differ by half in AES-GCM.
+ */
+async function fairleadIn(place: Place, directory: string): Promise<string[]> {
+  const bundle = `${directory}/fairlead.js`;
+  const deno = `${directory}/deno`;
+  await must([Deno.execPath(), "bundle", "--quiet", "-o", bundle, MAIN], {
+    deadlineMs: DEADLINE_MS,
+  });
+  await Deno.copyFile(Deno.execPath(), deno);
+  const home = ["env", `HOME=${directory}`, `DENO_DIR=${directory}/cache`];
+  return within(place, [...home, deno, "run", "-A", bundle]);
+}
+
+async function readRows({ rounds, say, directory }: Context, place: Place): Promise<Row[]> {
+  const fairlead = await fairleadIn(place, directory);
   say("starting two small clusters, one in each mode");
   await using crc = await readCluster(place, "crc");
   await using secure = await readCluster(place, "secure");
@@ -301,7 +330,7 @@ async function readRows({ rounds, say }: Context, place: Place): Promise<Row[]> 
     for (let round = 1; round <= rounds; round++) {
       inCrc.push(await readObjects(crc, load));
       theirs.push(await readObjects(secure, load));
-      ours.push((await runOurs("secure", load)).perSecond);
+      ours.push((await runOurs("secure", load, fairlead)).perSecond);
       say(
         `${sizeText(load.size)}, pair ${round} of ${rounds}: Fairlead ${rateText(ours.at(-1)!)}, ` +
           `${CEPH} ${rateText(theirs.at(-1)!)}, in crc ${rateText(inCrc.at(-1)!)}`,

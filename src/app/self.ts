@@ -10,7 +10,9 @@ export function selfCommand(
   words: readonly string[],
   options: Omit<Deno.CommandOptions, "args"> = {},
 ): Deno.Command {
-  const main = fileURLToPath(new URL("../main.ts", import.meta.url));
+  // In one bundled file this module is that file.
+  const { url } = import.meta;
+  const main = fileURLToPath(url.endsWith("/app/self.ts") ? new URL("../main.ts", url) : url);
   const args = Deno.build.standalone ? [...words] : ["run", "--quiet", "-A", main, ...words];
   return new Deno.Command(Deno.execPath(), { ...options, args });
 }

@@ -57,6 +57,24 @@ Deno.test("alone it runs both ends, here in secure mode with a key made for the 
   }
 });
 
+Deno.test("one bundled file starts itself again for the other end", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const bundle = `${directory}/fairlead.js`;
+    const main = new URL("../../src/main.ts", import.meta.url).pathname;
+    const steps = [
+      ["bundle", "--quiet", "-o", bundle, main],
+      ["run", "-A", bundle, "bench", "--size=64", "--in-flight=1", "--count=100", "--json"],
+    ];
+    for (const args of steps) {
+      const { code, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
+      assert.equal(code, 0, new TextDecoder().decode(stderr));
+    }
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 Deno.test("one way, on one session and on several: every line is acknowledged", async () => {
   for (const sessions of [1, 7]) {
     const { code, stdout, stderr } = await Fairlead.run(
