@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { Daemon, freePort, hasProgram, listens, must } from "../../tests/interop/processes.ts";
+import { installPackages } from "../../tests/interop/debian_peers.ts";
+import { Daemon, freePort, hasProgram, listens } from "../../tests/interop/processes.ts";
 
 /** A running broker. */
 export interface Broker extends AsyncDisposable {
@@ -18,11 +19,7 @@ const PACKAGES: Record<string, string> = {
   mosquitto: "mosquitto",
   mosquitto_pub: "mosquitto-clients",
 };
-const INSTALL_DEADLINE_MS = 240_000;
 const START_DEADLINE_MS = 10_000;
-const POLICY_PATH = "/usr/sbin/policy-rc.d";
-/** Debian policy 9.3.3.1: 101 is "action forbidden by policy". */
-const POLICY_FORBIDS = "#!/bin/sh\nexit 101\n";
 
 /** Installs what is missing, without starting its services; throws when that is not allowed. */
 export async function installBrokers(say: (line: string) => void): Promise<void> {
@@ -34,29 +31,7 @@ export async function installBrokers(say: (line: string) => void): Promise<void>
   const names = missing.join(" ");
   if (Deno.uid() !== 0) throw new Error(`Cannot find ${names}: run apt-get install ${names}`);
   say(`installing ${names}`);
-  const forbidden = await forbidServices();
-  try {
-    const env = { DEBIAN_FRONTEND: "noninteractive" };
-    const apt = ["apt-get", "-o", "DPkg::Lock::Timeout=240", "-y"];
-    await must([...apt, "update"], { deadlineMs: INSTALL_DEADLINE_MS, env });
-    await must([...apt, "install", "--no-install-recommends", ...missing], {
-      deadlineMs: INSTALL_DEADLINE_MS,
-      env,
-    });
-  } finally {
-    if (forbidden) await Deno.remove(POLICY_PATH);
-  }
-}
-
-/** False when the machine has a policy of its own, which then holds. */
-async function forbidServices(): Promise<boolean> {
-  try {
-    await Deno.writeTextFile(POLICY_PATH, POLICY_FORBIDS, { createNew: true, mode: 0o755 });
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.AlreadyExists) return false;
-    throw error;
-  }
+  await installPackages(missing);
 }
 
 /** Starts nats-server. */

@@ -196,7 +196,7 @@ export class Poller {
   }
 }
 
-/** Lets another runnable thread have this processor for now: sched_yield(2), 0.3 us if there is none. */
+/** Gives this processor to another runnable thread: sched_yield(2), 0.3 us when there is none. */
 export function yieldProcessor(): void {
   libc().sched_yield();
 }

@@ -49,8 +49,9 @@ export const STAGING_BYTES: number = 32 * 1024;
 export const SEAL_STAGING_BYTES: number = 128 * 1024;
 
 /**
- * The same for messages that are no smaller than this: 1 MiB at a time goes 1.5 times as fast through 512
- * KiB as through 128 KiB, and no faster through more, which the second-level cache does not hold.
+ * The same for messages that are no smaller than this: 1 MiB at a time goes 1.5 times as fast
+ * through 512 KiB as through 128 KiB, and no faster through more, which the second-level cache
+ * does not hold.
  */
 export const SEAL_STAGING_BYTES_BUSY: number = 512 * 1024;
 

@@ -344,7 +344,7 @@ async function removeTree(path: string): Promise<void> {
 }
 
 /** Installs packages, with the start of services forbidden for the while. */
-async function installPackages(packages: string[]): Promise<void> {
+export async function installPackages(packages: string[]): Promise<void> {
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   const apt = ["apt-get", "-o", "DPkg::Lock::Timeout=240", "-y"];
   const previous = await readPolicy();
