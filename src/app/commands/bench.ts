@@ -10,9 +10,8 @@ import { wallSeconds } from "../../io/clock.ts";
 import { NodeCrypto } from "../../io/crypto.ts";
 import { AuthNoneClient, AuthNoneServer, NoneTarget } from "../../proto/msgr2/auth_none.ts";
 import type { AuthClient, AuthServer } from "../../proto/msgr2/auth.ts";
-import type { AuthOptions, MessengerEvent } from "../../proto/msgr2/messenger.ts";
-import { Phase } from "../../proto/msgr2/phase.ts";
-import { POLICIES, type Policy } from "../../proto/msgr2/policy.ts";
+import type { AuthOptions } from "../../proto/msgr2/messenger.ts";
+import type { Policy } from "../../proto/msgr2/policy.ts";
 import type { Session } from "../../proto/msgr2/session.ts";
 import { generateKey, KeyType } from "../../wire/cephx/crypto_key.ts";
 import { formatKeyring } from "../../wire/cephx/keyring.ts";
@@ -32,6 +31,7 @@ import { countText } from "../count_text.ts";
 import { Endpoint } from "../endpoint.ts";
 import { helpText } from "../help.ts";
 import { checkAddress, listenArgument } from "../name_argument.ts";
+import { LoadRun } from "../load_run.ts";
 import { type Load, LoadServer, OneWayLoad, PacedLoad, RequestLoad, type Tally } from "../load.ts";
 import { bytesText } from "../progress.ts";
 import { onStop } from "../signals.ts";
@@ -172,8 +172,6 @@ const OUTBOX_BYTES_MIN = 16 * 1024 * 1024;
 const ONE_WAY_OUTBOX_BYTES = 8 * 1024 * 1024;
 /** More than a message's frame adds to its data. */
 const OVERHEAD_BYTES = 1024;
-/** Sessions that are opened at once: half of the handshakes that a server has under way. */
-const OPENED_AT_ONCE = 256;
 const THROWAWAY_NAME = "client.bench";
 
 /** Runs the command; returns the exit code. */
@@ -278,7 +276,7 @@ async function load(address: string, flags: Flags): Promise<Result> {
     messenger: { outboxBytesMax: plan.outboxBytes },
   });
   try {
-    const run = new Run(endpoint, flags.timeout);
+    const run = new LoadRun(endpoint, flags.timeout);
     await run.open(address, plan);
     if (flags.warmup > 0) await run.load(loadOf(endpoint, run.sessions, plan, flags.warmup));
     const measured = flags.rate === undefined
@@ -302,7 +300,7 @@ function loadOf(
   return new RequestLoad(sessions, size, 1, count);
 }
 
-async function measure(run: Run, load: Load, plan: Plan, mode: string): Promise<Result> {
+async function measure(run: LoadRun, load: Load, plan: Plan, mode: string): Promise<Result> {
   const { count, inFlight, sessions, size } = plan;
   const cpuBefore = cpuMicroseconds();
   const startedMs = performance.now();
@@ -333,88 +331,6 @@ async function measure(run: Run, load: Load, plan: Plan, mode: string): Promise<
     errors,
     lost: count - answered,
   };
-}
-
-/** Runs loads over its sessions, and ends them when one breaks or nothing is answered any more. */
-class Run {
-  /** Those that are open. */
-  readonly sessions: Session[] = [];
-  readonly #endpoint: Endpoint;
-  readonly #timeoutMs: number;
-  readonly #failed: Promise<never>;
-  #reject: (error: Error) => void = () => {};
-  #answered: () => number = () => 0;
-
-  constructor(endpoint: Endpoint, timeoutSeconds: number) {
-    this.#endpoint = endpoint;
-    this.#timeoutMs = timeoutSeconds * 1000;
-    this.#failed = new Promise((_resolve, reject) => this.#reject = reject);
-    this.#failed.catch(() => {}); // it may come when nobody waits any more
-    endpoint.onEvent((event) => this.#handleEvent(event));
-  }
-
-  /** Opens the sessions, as Ceph's client: lossless, until SERVER_IDENT makes them lossy. */
-  async open(address: string, { lossless, sessions }: Plan): Promise<void> {
-    // Two entities have one lossless session; several are told apart by their connections.
-    const policy = { ...POLICIES.losslessClient, registered: sessions === 1 };
-    while (this.sessions.length < sessions) {
-      const opened: Promise<void>[] = [];
-      const next = Math.min(this.sessions.length + OPENED_AT_ONCE, sessions);
-      while (this.sessions.length < next) {
-        const session = await this.#endpoint.connect(address, policy);
-        this.sessions.push(session);
-        opened.push(this.#endpoint.established(session));
-      }
-      await this.#race(Promise.all(opened));
-    }
-    const lossy = this.sessions.find((session) => session.lossy);
-    if (lossless && lossy !== undefined) {
-      throw new Error(
-        `Cannot bench losslessly as ${lossy.target} keeps no sessions: start it with ` +
-          "--policy lossless",
-      );
-    }
-  }
-
-  /** Runs one load to its end. */
-  async load(load: Load): Promise<void> {
-    this.#answered = (): number => load.answered;
-    this.#endpoint.handle((batch) => load.handle(batch));
-    await this.#race(load.run(this.#failed));
-  }
-
-  /** Waits for `wanted`, for a failure, or until there was no answer for too long. */
-  async #race(wanted: Promise<unknown>): Promise<void> {
-    let seen = this.#answered();
-    const timer = setInterval(() => {
-      const answered = this.#answered();
-      if (answered === seen) {
-        const text = `Gave up as there was no answer for ${this.#timeoutMs / 1000} s`;
-        const why = this.sessions.find(({ lastFault }) => lastFault !== "")?.lastFault;
-        this.#reject(new Error(`${text}: ${why ?? `${seen} answers came`}`));
-      }
-      seen = answered;
-    }, this.#timeoutMs);
-    try {
-      await Promise.race([wanted, this.#failed]);
-    } finally {
-      clearInterval(timer);
-    }
-  }
-
-  #handleEvent({ connection, kind, session, text }: MessengerEvent): void {
-    if (session === null) return;
-    const { established, target } = session;
-    const several = this.sessions.length > 1 && !session.lossy;
-    const met = connection !== null && connection.lastPhase >= Phase.Ident;
-    const hint = several && met ? `: was it told --sessions ${this.sessions.length} too?` : "";
-    if (kind === "refused" || (kind === "fault" && !established)) {
-      this.#reject(new Error(`Cannot bench ${target}: ${text}${hint}`));
-    } else if (kind === "reset" || kind === "remoteReset") {
-      const answers = `${this.#answered()} answers`;
-      this.#reject(new Error(`Session with ${target} is over after ${answers}: ${text}${hint}`));
-    }
-  }
 }
 
 // ---- the server
