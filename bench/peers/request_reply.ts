@@ -16,6 +16,7 @@ import {
   placeOf,
 } from "../../tests/interop/debian_peers.ts";
 import { must } from "../../tests/interop/processes.ts";
+import { type BareFigures, runBareStream } from "./bare_stream.ts";
 import { lineChart, type Series } from "./chart.ts";
 import type { Context, Family } from "./family.ts";
 import { cpuTime, watchOthers } from "./machine.ts";
@@ -26,6 +27,7 @@ import {
   median,
   rateText,
   ratioText,
+  reported,
   type Row,
   sizeText,
 } from "./table.ts";
@@ -76,6 +78,8 @@ const PING_PONGS: readonly Load[] = [
 /** Half of Ceph's time, half of its CPU. */
 const HALF: Bar = { must: 2 };
 const CPU_SIZE = 4096;
+/** From here on copying and checking is most of the work: what the machine leaves room for is told. */
+const BARE_SIZE_MIN = 65_536;
 const WARMUP = 20_000;
 /** Of the CPU: more than this, and a pair says more about them. */
 const OTHERS_MAX = 0.1;
@@ -102,6 +106,7 @@ async function run(context: Context): Promise<Row[]> {
     const pairs = await alternate(context, ceph, load, context.rounds);
     rows.push(rateRow(load, pairs, bar));
     if (load.size === CPU_SIZE) rows.push(cpuRow(load, pairs));
+    if (load.size >= BARE_SIZE_MIN) rows.push(await bareRow(context, load, pairs));
   }
   for (const load of PING_PONGS) {
     rows.push(timeRow(load, await alternate(context, ceph, load, context.rounds)));
@@ -219,6 +224,24 @@ function rateRow(load: Load, pairs: readonly Pair[], bar: Bar): Row {
     ours: rateText(ours),
     peers: `${CEPH} ${rateText(ceph)}`,
     ...judged(ours / ceph, bar),
+  };
+}
+
+/** Ours beside loopback TCP with nothing but the CRC of what is received: the most there can be. */
+async function bareRow(context: Context, load: Load, pairs: readonly Pair[]): Promise<Row> {
+  const runs: BareFigures[] = [];
+  for (let round = 0; round < context.rounds; round++) {
+    runs.push(await runBareStream(load.size, load.count));
+  }
+  const bare = median(runs.map(({ perSecond }) => perSecond));
+  const cpu = median(runs.map(({ cpuMicroseconds }) => cpuMicroseconds * 1000));
+  const { ours } = medians(pairs, ({ perSecond }) => perSecond);
+  return {
+    family: NAME,
+    what: `${sizeText(load.size)}: beside a bare stream, received and checked one way`,
+    ours: rateText(ours),
+    peers: `bare stream ${rateText(bare)}, ${durationText(cpu)} of CPU to receive`,
+    ...reported(ours / bare),
   };
 }
 
