@@ -1,0 +1,224 @@
+/**
+ * Group commit: what inputs have gathered goes to the disk together, at once when nothing was written
+ * lately and else after a short interval, so that a lone message waits for nobody and a flood costs
+ * few writes. While one group is being synced the next one gathers.
+ *
+ * A database that refuses for a while (disk full, read-only) is asked again each second; nothing
+ * that was gathered is lost. A disk that fails to sync is another matter: the kernel may have dropped
+ * what was written, so the process must end and read what is really there.
+ *
+ * @module
+ */
+import { DatabaseError } from "../../io/database.ts";
+import type { Database } from "../../io/database.ts";
+import { nowMs } from "../../io/clock.ts";
+import { delay } from "../delay.ts";
+import type { OpenSpool } from "./open_spool.ts";
+import type { Reserve } from "./reserve.ts";
+import type { Spool, Written } from "./spool.ts";
+
+const RETRY_MS = 1000;
+/** On a full disk, so much is given back at once: no more than the log has room for. */
+const COMPACT_PAGES = 512;
+const COMPACT_STEPS = 64;
+/** How often it is looked whether the file is mostly empty, and what is given back then. */
+const COMMITS_PER_SHRINK = 64;
+const SHRINK_PAGES = 256;
+/** 16 MiB of free pages are kept for the next time. */
+const FREE_PAGES_KEPT = 4096;
+/** Acknowledgements alone are stored this often: they are not urgent. */
+const ACKNOWLEDGED_MS = 1000;
+
+interface Waiter {
+  readonly resolve: () => void;
+}
+
+/** Commits a spool. */
+export class Commits {
+  /** Transactions made. */
+  count = 0;
+  /** Why nothing is written at present; null when all is well. */
+  trouble: DatabaseError | null = null;
+  /** Rejects when the database cannot be used any more. */
+  readonly failed: Promise<never>;
+  readonly #database: Database;
+  readonly #spool: Spool;
+  readonly #onDurable: () => void;
+  readonly #reserve: Reserve | null;
+  #sinceShrink = 0;
+  #intervalMs: number;
+  #waiters: Waiter[] = [];
+  #rooms: Waiter[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #immediate: ReturnType<typeof setImmediate> | undefined;
+  #busy = false;
+  #dueMs = 0;
+  #lastMs = -Infinity;
+  #stopped = false;
+  #fail: (error: Error) => void = () => {};
+
+  /**
+   * @param reserve room for a full disk; null in memory
+   * @param onDurable called when more is on the disk than before
+   */
+  constructor(
+    { database, reserve, spool }: OpenSpool,
+    intervalMs: number,
+    onDurable: () => void,
+  ) {
+    this.#database = database;
+    this.#reserve = reserve;
+    this.#spool = spool;
+    this.#intervalMs = intervalMs;
+    this.#onDurable = onDurable;
+    this.failed = new Promise((_resolve, reject) => this.#fail = reject);
+    this.failed.catch(() => {}); // whoever waits for it hears it as well
+  }
+
+  /** How long a group gathers. */
+  set intervalMs(intervalMs: number) {
+    this.#intervalMs = intervalMs;
+  }
+
+  /** Something was gathered. */
+  touch(): void {
+    if (this.#busy || this.#immediate !== undefined || this.#stopped) return;
+    this.#schedule(this.#intervalMs);
+  }
+
+  /** Something was acknowledged. */
+  touchAcknowledged(): void {
+    if (this.#busy || this.#immediate !== undefined || this.#stopped) return;
+    this.#schedule(ACKNOWLEDGED_MS);
+  }
+
+  /** Resolves when all that was gathered before is on the disk. */
+  durable(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters.push({ resolve });
+      this.touch();
+    });
+  }
+
+  /** Resolves after the next commit, or soon. */
+  room(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.trouble === null ? 50 : RETRY_MS);
+      this.#rooms.push({
+        resolve: () => {
+          clearTimeout(timer);
+          resolve();
+        },
+      });
+    });
+  }
+
+  /** Writes what is left, as far as the database takes it; nothing is written after. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    clearImmediate(this.#immediate);
+    while (this.#busy) await delay(1);
+    if (this.trouble?.trouble === "full") await this.#reserve?.release(); // for the last words
+    await this.#commit();
+  }
+
+  #schedule(intervalMs: number): void {
+    const dueMs = this.#lastMs + intervalMs;
+    if (this.#timer !== undefined && this.#dueMs <= dueMs) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const wait = dueMs - nowMs();
+    if (wait <= 0) {
+      this.#immediate = setImmediate(() => {
+        this.#immediate = undefined;
+        this.#commit();
+      });
+      return;
+    }
+    this.#dueMs = dueMs;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#commit();
+    }, wait);
+  }
+
+  async #commit(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#busy = true;
+    this.#lastMs = nowMs();
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    if (!this.#write("all")) {
+      this.#waiters = [...waiters, ...this.#waiters];
+      this.#busy = false;
+      if (!this.#stopped) this.#timer = setTimeout(() => this.#retry(), RETRY_MS);
+      this.#dueMs = 0; // and nothing comes before it
+      return;
+    }
+    const numbers = this.#spool.writtenNumbers();
+    try {
+      await this.#database.sync();
+    } catch (error) {
+      this.#fail(error as Error);
+      return; // and stays busy: nothing is written any more
+    }
+    this.#spool.synced(numbers);
+    this.#busy = false;
+    for (const { resolve } of waiters) resolve();
+    for (const { resolve } of this.#rooms.splice(0)) resolve();
+    this.#onDurable();
+    this.#shrink();
+    if (this.#stopped) return;
+    if (this.#spool.pending || this.#waiters.length > 0) this.#schedule(this.#intervalMs);
+    else if (this.#spool.acknowledged) this.#schedule(ACKNOWLEDGED_MS);
+  }
+
+  async #retry(): Promise<void> {
+    this.#timer = undefined;
+    if (this.#busy || this.#stopped) return;
+    if (this.trouble?.trouble === "full") await this.#makeRoom();
+    if (!this.#stopped) this.#commit();
+  }
+
+  /** On a full disk: forgets what was acknowledged and gives its room back. */
+  async #makeRoom(): Promise<void> {
+    this.#busy = true;
+    await this.#reserve?.release();
+    this.#database.compact(0);
+    this.#write("acknowledged");
+    for (let step = 0; step < COMPACT_STEPS && this.#database.compact(COMPACT_PAGES); step++);
+    await this.#reserve?.make();
+    this.#busy = false;
+  }
+
+  /** After a long backlog the file is mostly empty: its room goes back to the disk, bit by bit. */
+  #shrink(): void {
+    if (++this.#sinceShrink < COMMITS_PER_SHRINK) return;
+    this.#sinceShrink = 0;
+    const { freePages, pages } = this.#database;
+    if (freePages > FREE_PAGES_KEPT && freePages > pages / 2) this.#database.compact(SHRINK_PAGES);
+  }
+
+  /** One transaction; false when the database refuses for now. */
+  #write(part: "all" | "acknowledged"): boolean {
+    if (part === "all" && this.#reserve?.present === false && !this.#stopped) {
+      this.trouble = new DatabaseError(this.#database.path, { message: "disk is full" });
+      return false;
+    }
+    try {
+      let written: Written | null = null;
+      this.#database.transaction(() => written = this.#spool.write(part));
+      this.#spool.committed(written!);
+      this.count++;
+      if (part === "all") this.trouble = null;
+      return true;
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error;
+      this.trouble = error;
+      if (error.trouble === "damaged") this.#fail(error);
+      return false;
+    }
+  }
+}
