@@ -12,7 +12,6 @@ const ZONES_MAX = 64;
 /** /proc/meminfo counts in these, and calls them kB. */
 const KIB = 1024;
 
-const PERIOD_MS = 1000;
 const encoder = new TextEncoder();
 
 /** Counters of one interface since it came up. */
@@ -44,24 +43,22 @@ export interface Reading {
   thermal?: { zone: string; type: string; celsius: number }[];
 }
 
-/** Takes a reading every second and hands it on as JSON. */
+/** Takes a reading each period and hands it on as JSON. */
 export class Readings {
-  /** Readings taken by the sink. */
-  sent = 0;
-  /** Readings the sink refused. */
-  dropped = 0;
   readonly #offer: (json: Uint8Array) => boolean;
+  readonly #periodMs: number;
   #timer: ReturnType<typeof setInterval> | undefined;
   #busy = false;
 
   /** @param offer takes a reading; false when it cannot */
-  constructor(offer: (json: Uint8Array) => boolean) {
+  constructor(offer: (json: Uint8Array) => boolean, periodMs: number) {
     this.#offer = offer;
+    this.#periodMs = periodMs;
   }
 
   /** Takes the first one now. */
   start(): void {
-    this.#timer = setInterval(() => this.#take(), PERIOD_MS);
+    this.#timer = setInterval(() => this.#take(), this.#periodMs);
     this.#take();
   }
 
@@ -77,8 +74,7 @@ export class Readings {
     const json = encoder.encode(JSON.stringify(await readBox()));
     this.#busy = false;
     if (this.#timer === undefined) return;
-    if (this.#offer(json)) this.sent++;
-    else this.dropped++;
+    this.#offer(json);
   }
 }
 
