@@ -1,0 +1,118 @@
+/**
+ * The forms that texts of a configuration have: addresses, names, topics, paths.
+ *
+ * @module
+ */
+import { isTopicFilter, isTopicName } from "../../proto/gateway/topic_filter.ts";
+import { NAME_BYTES_MAX } from "../../wire/gateway/envelope.ts";
+import { AddrType, parseAddress } from "../../wire/msgr2/entity_addr.ts";
+import { EntityType, parseEntityName } from "../../wire/msgr2/hello.ts";
+
+/** What a text must look like. */
+export interface Form {
+  /** In words, after "it must be". */
+  readonly expected: string;
+  /** For the JSON Schema; what it allows may be refused by `accepts`. */
+  readonly pattern: string;
+  /** Says no to what the pattern cannot tell. */
+  accepts?(text: string): boolean;
+  /** What to write instead, when that can be guessed. */
+  remedy?(text: string): string | null;
+}
+
+const PORT = "[0-9]{1,5}";
+const HOST = String.raw`(?:\[[0-9A-Fa-f:.]+(?:%[^\]\s]+)?\]|[^\s:/\[\]]+)`;
+
+/** Where an input listens. */
+export const HOST_PORT: Form = {
+  expected: "HOST:PORT, IPv6 in brackets, PORT up to 65535",
+  pattern: `^${HOST}:${PORT}$`,
+  accepts: (text) => addressType(text) !== null,
+  remedy(text): string | null {
+    if (/^:?[0-9]{1,5}$/.test(text)) return `127.0.0.1:${text.replace(":", "")}`;
+    const plain = text.replace(/^(v2|udp|tcp|https?):(\/\/)?/, "");
+    return plain !== text && hasForm(HOST_PORT, plain) ? plain : null;
+  },
+};
+
+/** Where msgr2 is spoken; msgr1 is not. */
+export const MSGR2_ADDRESS: Form = {
+  expected: "v2:HOST:PORT, IPv6 in brackets, PORT up to 65535",
+  pattern: `^(?:v2:)?${HOST}:${PORT}(?:/[0-9]{1,10})?$`,
+  accepts: (text) => addressType(text) === AddrType.Msgr2,
+  remedy(text): string | null {
+    const plain = `v2:${text.replace(/^(v1:|any:|\w+:\/\/)/, "")}`;
+    if (plain !== text && hasForm(MSGR2_ADDRESS, plain)) return plain;
+    return /^[^\s:/]+$/.test(text) ? `v2:${text}:3300` : null;
+  },
+};
+
+/** Ceph's name of who takes part: `client.gw1`; only a monitor's may have an empty ID. */
+export const ENTITY_NAME: Form = {
+  expected: "TYPE.ID, such as client.gw1, with TYPE mon, mds, osd, client or mgr",
+  pattern: String.raw`^(?:mon\.|(?:mon|mds|osd|client|mgr)\..+)$`,
+  accepts(text): boolean {
+    try {
+      const { type, id } = parseEntityName(text);
+      return type === EntityType.Mon || id !== "";
+    } catch {
+      return false;
+    }
+  },
+  remedy: (text) => /^[\w-]+$/.test(text) ? `client.${text}` : null,
+};
+
+/** What messages are published under: MQTT 3.1.1 section 4.7. */
+export const TOPIC: Form = {
+  expected: `a topic: no + and #, 1 to ${NAME_BYTES_MAX} bytes`,
+  pattern: String.raw`^[^+#\u0000]+$`,
+  accepts: (text) => isTopicName(text) && bytesOf(text) <= NAME_BYTES_MAX,
+};
+
+/** What stands in front of topics, if anything. */
+export const TOPIC_PREFIX: Form = {
+  expected: `the front of a topic: no + and #, ${NAME_BYTES_MAX / 2} bytes at most`,
+  pattern: String.raw`^[^+#\u0000]*$`,
+  accepts: (text) => text === "" || isTopicName(text) && bytesOf(text) <= NAME_BYTES_MAX / 2,
+};
+
+/** What selects topics: MQTT 3.1.1 section 4.7.1. */
+export const TOPIC_FILTER: Form = {
+  expected: "a topic filter: + is a whole level, # the last level",
+  pattern: String.raw`^(?:[^+#/\u0000]*/|\+/)*(?:[^+#/\u0000]*|\+|#)$`,
+  accepts: isTopicFilter,
+};
+
+/** A file or a directory; relative to the working directory. */
+export const PATH: Form = {
+  expected: "a path",
+  pattern: String.raw`^[^\u0000]+$`,
+};
+
+/** The name of an input, an output, a hub. */
+export const PORT_NAME: Form = {
+  expected: "1 to 32 of a-z, 0-9, _ and -",
+  pattern: "^[a-z0-9_-]{1,32}$",
+  remedy(text): string | null {
+    const plain = text.toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").slice(0, 32);
+    return plain === "" || plain === "-" ? null : plain;
+  },
+};
+
+/** True when a text has the form. */
+export function hasForm(form: Form, text: string): boolean {
+  return new RegExp(form.pattern, "u").test(text) && (form.accepts?.(text) ?? true);
+}
+
+/** The type of an address, or null. */
+function addressType(text: string): number | null {
+  try {
+    return parseAddress(text).type;
+  } catch {
+    return null;
+  }
+}
+
+function bytesOf(text: string): number {
+  return new TextEncoder().encode(text).length;
+}

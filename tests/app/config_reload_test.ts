@@ -1,0 +1,162 @@
+/** What a reload may change, and what it says of the rest. */
+import assert from "node:assert/strict";
+import { type GatewayConfig, loadGatewayConfig } from "../../src/app/config/gateway_config.ts";
+import { type HubConfig, loadHubConfig } from "../../src/app/config/hub_config.ts";
+import { compareGatewayConfigs, compareHubConfigs } from "../../src/app/config/reload.ts";
+
+async function gateway(values: Record<string, unknown>): Promise<GatewayConfig> {
+  const { config } = await loadGatewayConfig(null, overrides(values));
+  assert.ok(config !== null);
+  return config;
+}
+
+async function hub(values: Record<string, unknown>): Promise<HubConfig> {
+  const { config } = await loadHubConfig(null, overrides(values));
+  assert.ok(config !== null);
+  return config;
+}
+
+function overrides(
+  values: Record<string, unknown>,
+): { path: string; value: unknown; from: string }[] {
+  return Object.entries(values).map(([path, value]) => ({ path, value, from: "test" }));
+}
+
+Deno.test("equal configurations have no differences", async () => {
+  const values = { inputs: { a: { type: "lines" } }, state: "/s" };
+  const now = await gateway(values);
+  assert.deepEqual(compareGatewayConfigs(now, await gateway(values)), {
+    changes: [],
+    refused: [],
+    config: now,
+  });
+});
+
+Deno.test("inputs, routes, hubs, bounds, log and drain change while a gateway runs", async () => {
+  const route = { topic: "#", to: ["hq"] };
+  const now = await gateway({
+    inputs: { a: { type: "lines" }, b: { type: "stdin" }, c: { type: "readings" } },
+    hubs: { hq: { addresses: ["v2:h:1"] } },
+    routes: [route],
+  });
+  const next = await gateway({
+    inputs: {
+      a: { type: "lines", listen: "127.0.0.1:1", protocols: ["tcp"] },
+      c: { type: "readings" },
+      d: { type: "statsd" },
+    },
+    hubs: { hq: { addresses: ["v2:h:1", "v2:i:1"] }, other: { addresses: ["v2:o:1"] } },
+    routes: [{ ...route, messagesPerSecond: 5 }],
+    drainSeconds: 9,
+    "spool.bytesMax": 65536,
+    "log.format": "json",
+  });
+  const { changes, refused, config } = compareGatewayConfigs(now, next);
+  assert.deepEqual(refused, []);
+  assert.deepEqual(config, next);
+  assert.deepEqual(changes, [
+    { path: "drainSeconds", kind: "changed", text: "drainSeconds changes: from 5 to 9" },
+    {
+      path: "inputs.a",
+      kind: "changed",
+      text: 'inputs.a changes: listen from "127.0.0.1:8710" to "127.0.0.1:1", ' +
+        'protocols from ["udp","tcp"] to ["tcp"]',
+    },
+    { path: "inputs.b", kind: "removed", text: "inputs.b is removed" },
+    { path: "inputs.d", kind: "added", text: "inputs.d is added" },
+    {
+      path: "spool.bytesMax",
+      kind: "changed",
+      text: "spool.bytesMax changes: from 268435456 to 65536",
+    },
+    {
+      path: "hubs.hq",
+      kind: "changed",
+      text: 'hubs.hq changes: addresses from ["v2:h:1"] to ["v2:h:1","v2:i:1"]',
+    },
+    { path: "hubs.other", kind: "added", text: "hubs.other is added" },
+    { path: "routes", kind: "changed", text: "routes changes: to another list of 1 item" },
+    { path: "log.format", kind: "changed", text: 'log.format changes: from "text" to "json"' },
+  ]);
+});
+
+Deno.test("what cannot change is told with the reason and the remedy, and stays", async () => {
+  const now = await gateway({ state: "/a", watchdog: "/dev/null" });
+  const next = await gateway({
+    name: "client.b",
+    io: "deno",
+    status: false,
+    "auth.method": "none",
+    drainSeconds: 6,
+  });
+  const { changes, refused, config } = compareGatewayConfigs(now, next);
+  assert.deepEqual(changes.map(({ path }) => path), ["drainSeconds"]);
+  assert.deepEqual(config, { ...now, drainSeconds: 6 });
+  assert.deepEqual(refused.map(({ text }) => text), [
+    "Cannot change name while running as the other ends know it by this name: " +
+    'it stays "client.fairlead", restart to use "client.b"',
+    "Cannot change state while running as what is stored there is in use: " +
+    'it stays "/a", restart to use null',
+    'Cannot change io while running as the sockets are open: it stays "auto", restart to use "deno"',
+    "Cannot change spool.place while running as messages wait there: " +
+    'it stays "disk", restart to use "ram"',
+    "Cannot change status while running as its listener is open: " +
+    'it stays {"listen":"127.0.0.1:8711"}, restart to use false',
+    "Cannot change watchdog while running as a watchdog that was started must be kept fed: " +
+    'it stays "/dev/null", restart to use null',
+  ]);
+  assert.deepEqual(refused.map(({ path }) => path), [
+    ...["name", "state", "io", "spool.place", "status", "watchdog"],
+  ]);
+});
+
+Deno.test("the status listener's address is told by its own path", async () => {
+  const { refused } = compareGatewayConfigs(
+    await gateway({}),
+    await gateway({ "status.listen": "127.0.0.1:1" }),
+  );
+  assert.deepEqual(refused.map(({ path }) => path), ["status.listen"]);
+});
+
+Deno.test("a type that changes tells the members that come and go", async () => {
+  const { changes } = compareGatewayConfigs(
+    await gateway({ inputs: { a: { type: "stdin" } } }),
+    await gateway({ inputs: { a: { type: "fifo", path: "/p" } } }),
+  );
+  assert.deepEqual(changes.map(({ text }) => text), [
+    'inputs.a changes: type from "stdin" to "fifo", path is "/p"',
+  ]);
+});
+
+Deno.test("a file input waits for a restart when there is no state yet", async () => {
+  const now = await gateway({ inputs: { a: { type: "lines" } } });
+  const log = { type: "file", path: "/l" };
+  const next = await gateway({ state: "/s", inputs: { a: log, b: log, c: { type: "stdin" } } });
+  const { changes, refused, config } = compareGatewayConfigs(now, next);
+  assert.deepEqual(changes.map(({ path }) => path), ["inputs.c"]);
+  assert.deepEqual(refused.map(({ path }) => path), [
+    ...["inputs.a", "inputs.b", "state", "spool.place"],
+  ]);
+  assert.equal(
+    refused[0]!.text,
+    "Cannot use inputs.a while running as its position must be kept and state stays null: " +
+      "restart to use it",
+  );
+  assert.deepEqual(config.inputs, { a: now.inputs.a, c: next.inputs.c });
+});
+
+Deno.test("a hub changes its outputs, not its address", async () => {
+  const now = await hub({ outputs: { a: { type: "stdout" } }, status: false });
+  const next = await hub({
+    outputs: { a: { type: "stdout", format: "raw" }, live: { type: "sse" }, c: { type: "stdout" } },
+    listen: "v2:127.0.0.1:1",
+  });
+  const { changes, refused, config } = compareHubConfigs(now, next);
+  assert.deepEqual(changes.map(({ text }) => text), [
+    'outputs.a changes: format from "text" to "raw"',
+    "outputs.c is added",
+  ]);
+  assert.deepEqual(refused.map(({ path }) => path), ["outputs.live", "listen", "status"]);
+  assert.deepEqual(config.outputs, { a: next.outputs.a, c: next.outputs.c });
+  assert.equal(config.listen, "v2:127.0.0.1:3300");
+});
