@@ -7,7 +7,8 @@
  */
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+// A byte order mark is shown, not swallowed.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** C0 without tab, DEL, C1, line and paragraph separators, bidirectional controls, the BOM. */
 const UNSAFE =

@@ -1,0 +1,111 @@
+/**
+ * What a gateway or a hub tells about itself: one plain object, the source of the status page, of
+ * `/metrics`, of `fairlead top` and of `--json`. Counters count from the start of the process; times
+ * are ms since 1970; a member that does not apply is absent.
+ *
+ * @module
+ */
+
+/** Something that an operator should know about until it is over. */
+export interface Alarm {
+  /** A word for programs: `spool_full`, `hub_refused`, `clock_jump`. */
+  code: string;
+  /** `error`: work stands still or something was lost. `warning`: it may soon. */
+  level: "error" | "warning";
+  sinceMs: number;
+  /** One sentence with the remedy. */
+  text: string;
+}
+
+/** A session with a hub, or of a gateway. */
+export interface SessionStatus {
+  /** Name of the peer: its key in the configuration, or its authenticated name. */
+  name: string;
+  /** `ready`, `connecting`, …: the session's own word; `refused` when the peer wants no messages. */
+  state: string;
+  mode: string;
+  address: string;
+  /** When it became what it is now. */
+  sinceMs: number;
+  messagesSent: number;
+  messagesReceived: number;
+  bytesSent: number;
+  bytesReceived: number;
+  unacknowledged: number;
+  reconnects: number;
+  /** Its last connections that broke, newest last, ten at most. */
+  history: { atMs: number; text: string }[];
+}
+
+/** An input of a gateway, or an output of a hub. */
+export interface PortStatus {
+  name: string;
+  type: string;
+  where: string;
+  /** Empty when all is well. */
+  trouble: string;
+  messages: number;
+  bytes: number;
+  dropped: number;
+  /** Inputs only. */
+  refused?: number;
+  clients?: number;
+  waiting?: number;
+  /** Outputs only. */
+  required?: boolean;
+}
+
+/** Where messages wait. */
+export interface SpoolStatus {
+  /** `disk` or `ram`. */
+  place: string;
+  id: string;
+  state: "ok" | "full" | "failed";
+  /** Messages that wait for some hub, and their bytes. */
+  messages: number;
+  bytes: number;
+  bytesMax: number;
+  /** Age of the oldest one; 0 when it is empty. */
+  oldestMs: number;
+  committed: number;
+  dropped: number;
+  /** Lost to a damaged database. */
+  lost: number;
+  /** Bytes written to disk for each message committed; 0 in memory. */
+  bytesWrittenPerMessage: number;
+  commits: number;
+}
+
+/** A hub that messages go to. */
+export interface UpstreamStatus {
+  name: string;
+  /** Messages that wait for it. */
+  waiting: number;
+  sent: number;
+  acknowledged: number;
+  /** Lossy ones that were dropped. */
+  dropped: number;
+}
+
+/** All of it. */
+export interface Snapshot {
+  role: "gateway" | "hub";
+  name: string;
+  version: string;
+  nowMs: number;
+  startedMs: number;
+  /** `/readyz`: takes messages and can pass them on or keep them. */
+  ready: boolean;
+  alarms: Alarm[];
+  sessions: SessionStatus[];
+  inputs?: PortStatus[];
+  outputs?: PortStatus[];
+  spool?: SpoolStatus;
+  upstreams?: UpstreamStatus[];
+  /** Paths of the path manager, and the standby, when they run. */
+  paths?: { name: string; state: string; text: string }[];
+  standby?: { state: string; text: string };
+  /** The last events, newest last, fifty at most. */
+  events: { atMs: number; text: string }[];
+  process: { rssBytes: number; heapBytes: number; cpuSeconds: number; openFiles: number };
+}

@@ -1,0 +1,207 @@
+/**
+ * The layout of `fairlead top`: what the status page shows, in rows of a terminal. What matters
+ * most comes first, as a small terminal cuts the rest. The report came over a network: every text
+ * of it is made printable.
+ *
+ * @module
+ */
+import { countText } from "../count_text.ts";
+import type { Row } from "../live_view.ts";
+import { cut, printable, printableWord } from "../printable.ts";
+import { bytesText } from "../readings.ts";
+import { clockText } from "../recent_messages.ts";
+import { isCalm, type StatusReport } from "./health.ts";
+import { rateKey, type RatesNow } from "./rates.ts";
+import type { PortStatus, SessionStatus, SpoolStatus, UpstreamStatus } from "./snapshot.ts";
+
+const NAME_COLUMNS = 18;
+const PROBLEMS_SHOWN = 5;
+const EVENTS_SHOWN = 5;
+
+/** All rows of a report. */
+export function topRows(report: StatusReport, rates: RatesNow | null): Row[] {
+  const { events, inputs, outputs, process, sessions, spool, upstreams } = report;
+  const rows: Row[] = [titleRow(report), ...healthRows(report), rateRow(rates)];
+  if (spool !== undefined) rows.push(spoolRow(spool));
+  rows.push({ text: "" }, ...sessionRows(report, sessions, rates));
+  if (upstreams !== undefined) rows.push({ text: "" }, ...upstreamRows(upstreams));
+  if (inputs !== undefined) rows.push({ text: "" }, ...portRows("input", inputs, rates));
+  if (outputs !== undefined) rows.push({ text: "" }, ...portRows("output", outputs, rates));
+  rows.push(...pathRows(report));
+  if (events.length > 0) rows.push({ text: "" }, { text: "LAST EVENTS", style: "bold" });
+  for (const { atMs, text } of events.slice(-EVENTS_SHOWN)) {
+    rows.push({ text: `${clockText(new Date(atMs))} ${text}` });
+  }
+  rows.push({
+    text: `memory ${bytesText(process.rssBytes)} (heap ${bytesText(process.heapBytes)}), CPU ${
+      process.cpuSeconds.toFixed(0)
+    } s, ${countText(process.openFiles, "open file")}`,
+    style: "dim",
+  });
+  return rows.map((row) => ({ ...row, text: printable(row.text) }));
+}
+
+function titleRow({ name, nowMs, role, startedMs, version }: StatusReport): Row {
+  const text = `${printableWord(name)}  fairlead ${role} ${version}  up ${
+    upText(Math.max(0, nowMs - startedMs))
+  }`;
+  return { text, style: "bold" };
+}
+
+function healthRows({ health, nowMs }: StatusReport): Row[] {
+  const { level, problems, text } = health;
+  const since = (ms: number | undefined): string =>
+    ms === undefined ? "" : ` (for ${ageText(nowMs - ms)})`;
+  if (problems.length === 0) {
+    return [{ text: text, style: level === "ok" ? "plain" : "warn" }];
+  }
+  const rows = problems.slice(0, PROBLEMS_SHOWN).map((problem): Row => ({
+    text: `${problem.level.toUpperCase()}: ${problem.text}${since(problem.sinceMs)}`,
+    style: "warn",
+  }));
+  const more = problems.length - rows.length;
+  return more === 0 ? rows : [...rows, { text: `... and ${more} more`, style: "warn" }];
+}
+
+function rateRow(rates: RatesNow | null): Row {
+  if (rates === null) return { text: "rates follow with the next look", style: "dim" };
+  const { bytesIn, bytesOut, messagesIn, messagesOut } = rates.totals;
+  return {
+    text: `in ${rateText(messagesIn)} messages/s, ${bytesText(bytesIn)}/s; ` +
+      `out ${rateText(messagesOut)} messages/s, ${bytesText(bytesOut)}/s`,
+  };
+}
+
+function spoolRow(spool: SpoolStatus): Row {
+  const { bytes, bytesMax, dropped, lost, messages, oldestMs, state } = spool;
+  const share = bytesMax > 0 ? Math.min(1, bytes / bytesMax) : 0;
+  const filled = Math.round(share * 20);
+  const text = `spool [${"#".repeat(filled).padEnd(20, ".")}] ${bytesText(bytes)} of ${
+    bytesText(bytesMax)
+  }, ${countText(messages, "message")}, oldest ${
+    ageText(oldestMs)
+  }, ${dropped} dropped, ${lost} lost`;
+  return state === "ok" ? { text } : { text: `${text}, ${state}`, style: "warn" };
+}
+
+function sessionRows(
+  { nowMs, role }: StatusReport,
+  sessions: readonly SessionStatus[],
+  rates: RatesNow | null,
+): Row[] {
+  const rows = sessions.map((row): Row => ({
+    text: line(row.name, [
+      row.state.padEnd(10),
+      ageText(nowMs - row.sinceMs).padStart(10),
+      rateCell(rates, rateKey("session", row.name)),
+      `${row.messagesSent}`.padStart(11),
+      `${row.messagesReceived}`.padStart(11),
+      `${row.unacknowledged}`.padStart(8),
+      `${row.reconnects}`.padStart(6),
+      printableWord(row.mode).padEnd(6),
+      printableWord(row.address),
+    ]),
+    style: isCalm(row.state) ? "plain" : "warn",
+  }));
+  const heading = line(role === "hub" ? "GATEWAY" : "SESSION", [
+    "STATE".padEnd(10),
+    "FOR".padStart(10),
+    "MSG/S".padStart(8),
+    "SENT".padStart(11),
+    "RECEIVED".padStart(11),
+    "UNACKED".padStart(8),
+    "RECONN".padStart(6),
+    "MODE".padEnd(6),
+    "ADDRESS",
+  ]);
+  return table(heading, rows);
+}
+
+function upstreamRows(upstreams: readonly UpstreamStatus[]): Row[] {
+  const cells = (words: readonly string[]): string[] => words.map((word) => word.padStart(13));
+  return table(
+    line("HUB", cells(["WAITING", "SENT", "ACKNOWLEDGED", "DROPPED"])),
+    upstreams.map(({ acknowledged, dropped, name, sent, waiting }) => ({
+      text: line(name, cells([waiting, sent, acknowledged, dropped].map((count) => `${count}`))),
+    })),
+  );
+}
+
+function portRows(
+  kind: "input" | "output",
+  ports: readonly PortStatus[],
+  rates: RatesNow | null,
+): Row[] {
+  const heading = line(kind.toUpperCase(), [
+    "TYPE".padEnd(8),
+    "MSG/S".padStart(8),
+    "MESSAGES".padStart(11),
+    "BYTES".padStart(10),
+    "DROPPED".padStart(8),
+    "WHERE",
+  ]);
+  return table(
+    heading,
+    ports.map((row): Row => ({
+      text: line(row.name, [
+        printableWord(row.type).padEnd(8),
+        rateCell(rates, rateKey(kind, row.name)),
+        `${row.messages}`.padStart(11),
+        bytesText(row.bytes).padStart(10),
+        `${row.dropped}`.padStart(8),
+        row.trouble === "" ? row.where : `${row.trouble} (${row.where})`,
+      ]),
+      style: row.trouble === "" ? "plain" : "warn",
+    })),
+  );
+}
+
+function pathRows({ paths = [], standby }: StatusReport): Row[] {
+  const rows: Row[] = paths.map(({ name, state, text }) => ({
+    text: line(name, [state.padEnd(10), text]),
+  }));
+  if (standby !== undefined) {
+    rows.push({
+      text: line("standby", [standby.state.padEnd(10), standby.text]),
+    });
+  }
+  return rows.length === 0 ? [] : [{ text: "" }, ...table(line("PATH", ["STATE"]), rows)];
+}
+
+function table(heading: string, rows: Row[]): Row[] {
+  const body: Row[] = rows.length === 0 ? [{ text: "none yet", style: "dim" }] : rows;
+  return [{ text: heading, style: "bold" }, ...body];
+}
+
+function line(name: string, cells: readonly string[]): string {
+  return [cut(printableWord(name), NAME_COLUMNS).padEnd(NAME_COLUMNS), ...cells].join(" ");
+}
+
+function rateCell(rates: RatesNow | null, key: string): string {
+  const rate = rates?.rows.get(key);
+  return (rate === undefined ? "-" : rateText(rate)).padStart(8);
+}
+
+function rateText(rate: number): string {
+  return rate.toFixed(rate < 10 ? 1 : 0);
+}
+
+/** `12 s`, `4 min`, `5 h`, `3 d`. */
+function ageText(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
+/** `0:00:12`, `3 d 4:05:06`. */
+function upText(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  const days = Math.floor(seconds / 86_400);
+  const two = (value: number): string => `${value % 60}`.padStart(2, "0");
+  const clock = `${Math.floor(seconds / 3600) % 24}:${two(Math.floor(seconds / 60))}:${
+    two(seconds)
+  }`;
+  return days > 0 ? `${days} d ${clock}` : clock;
+}
