@@ -17,6 +17,12 @@ export const FairleadType = {
   FileEnd: 0xfa12,
   /** Front: JSON, what a box measured of itself (readings.ts). */
   Reading: 0xfa20,
+  /** Front: JSON, what a spool has numbered (wire/gateway/post.ts). */
+  Hello: 0xfa30,
+  /** Front: JSON, what the hub has stored of it. */
+  Welcome: 0xfa31,
+  /** Front: a hop and an envelope (wire/gateway/envelope.ts). */
+  Post: 0xfa32,
 } as const;
 
 /** The front of a FileHead message. */
@@ -41,20 +47,12 @@ const NAMES: Readonly<Record<number, string>> = {
   [FairleadType.FileData]: "file_data",
   [FairleadType.FileEnd]: "file_end",
   [FairleadType.Reading]: "reading",
+  [FairleadType.Hello]: "hello",
+  [FairleadType.Welcome]: "welcome",
+  [FairleadType.Post]: "post",
 };
-
-const JSON_TYPES: readonly number[] = [
-  FairleadType.FileHead,
-  FairleadType.FileEnd,
-  FairleadType.Reading,
-];
 
 /** `line`, `reading`, …; a foreign type as `0x00f0`. */
 export function messageTypeName(type: number): string {
   return NAMES[type] ?? `0x${type.toString(16).padStart(4, "0")}`;
-}
-
-/** True when the front segment is JSON. */
-export function carriesJson(type: number): boolean {
-  return JSON_TYPES.includes(type);
 }
