@@ -23,6 +23,10 @@ const COMMANDS: Record<string, Entry> = {
     summary: "accept gateways and show what they bring",
     load: () => import("./app/commands/hub.ts"),
   },
+  top: {
+    summary: "what a running gateway or hub does, from its status listener",
+    load: () => import("./app/commands/top.ts"),
+  },
   send: {
     summary: "send lines or a file through one lossless session",
     load: () => import("./app/commands/send.ts"),

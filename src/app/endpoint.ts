@@ -333,7 +333,7 @@ export class Endpoint implements AsyncIterable<Batch> {
       count++;
       const pending = handler(batch);
       if (pending instanceof Promise) {
-        pending.finally(() => this.done(batch));
+        pending.then(() => this.done(batch));
         break;
       }
       messenger.done(batch, nowMs());

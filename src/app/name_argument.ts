@@ -11,8 +11,6 @@ import { resolveAll } from "./address.ts";
 import { UsageError } from "./args.ts";
 
 const ADDRESS_FORM = "v2:HOST:PORT, IPv6 in brackets, PORT up to 65535";
-const HOST_PORT_FORM = "HOST:PORT, IPv6 in brackets, PORT up to 65535";
-const HOST_PORT = /^(?:\[[^\][]+\]|[^:/\][]+):\d+$/;
 
 /**
  * Refuses what is no msgr2 address.
@@ -40,12 +38,6 @@ export async function resolveArgument(what: string, text: string): Promise<Entit
 /** The address to listen on, or to be reached at: the first one of a name. */
 export async function listenArgument(what: string, text: string): Promise<EntityAddr> {
   return (await resolveArgument(what, text))[0]!;
-}
-
-/** The same for sockets that do not speak msgr2: `HOST:PORT`. */
-export async function hostPortArgument(what: string, text: string): Promise<EntityAddr> {
-  if (!HOST_PORT.test(text) || typeOf(text) === null) throw wrong(what, HOST_PORT_FORM, text);
-  return (await resolveAll(text))[0]!;
 }
 
 /** An entity's name; only a monitor's may have an empty ID. Throws a UsageError when it is none. */

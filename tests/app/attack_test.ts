@@ -9,11 +9,14 @@ import { fileURLToPath } from "node:url";
 import { newRegion } from "../../src/mem/region.ts";
 import { U64 } from "../../src/mem/u64.ts";
 import { Endpoint } from "../../src/app/endpoint.ts";
-import { Hub } from "../../src/app/hub.ts";
+import { loadHubConfig } from "../../src/app/config/hub_config.ts";
+import type { Output } from "../../src/app/hub/output.ts";
+import { HubService } from "../../src/app/hub/hub_service.ts";
 import { authNone } from "../../src/app/auth.ts";
 import { FairleadType } from "../../src/app/message_types.ts";
 import { printableBytes } from "../../src/app/printable.ts";
 import { RecentMessages } from "../../src/app/recent_messages.ts";
+import { Alarms, Journal } from "../../src/app/status/journal.ts";
 import { POLICIES } from "../../src/proto/msgr2/policy.ts";
 import { AuthMode, encodeIdentity } from "../../src/wire/cephx/entity_name.ts";
 import { AuthMethod, ConMode } from "../../src/wire/msgr2/auth.ts";
@@ -25,7 +28,7 @@ import { ClientIdent, writeClientIdent } from "../../src/wire/msgr2/ident.ts";
 import { PREAMBLE_SIZE, writePreamble } from "../../src/wire/msgr2/preamble.ts";
 import { Tag } from "../../src/wire/msgr2/tag.ts";
 import { controlFrame, RawPeer } from "../proto/raw_peer.ts";
-import { Fairlead, group } from "./fairlead.ts";
+import { Fairlead, group, logged } from "./fairlead.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const FILES_MAX = 96;
@@ -64,6 +67,17 @@ function cpuSeconds(pid: number): number {
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function openHub(view: Output | null): Promise<HubService> {
+  const { config } = await loadHubConfig(null, [
+    { path: "listen", value: "v2:127.0.0.1:0", from: "test" },
+    { path: "status", value: false, from: "test" },
+  ]);
+  assert(config !== null);
+  const journal = new Journal({ print: () => {} });
+  const alarms = new Alarms(journal);
+  return await HubService.open({ config, auth: authNone("mon.hub"), journal, alarms, view });
 }
 
 for (const io of ["libc", "deno"]) {
@@ -108,19 +122,14 @@ Deno.test("listen: a name with escapes and newlines forges no line and moves no 
   const conn = await enter(port, "x\x1b[2J\nSession with client.admin");
   assert.match(
     await listen.err.line(/Session/),
-    /^Session with client\.x\\x1b\[2J\\x0aSession\\x20with\\x20client\.admin stands/,
+    logged(/Session with client\.x\\x1b\[2J\\x0aSession\\x20with\\x20client\.admin stands/),
   );
   conn.close();
 });
 
 Deno.test("hub: a frame larger than any of Fairlead's is refused", async () => {
-  const hub = await Hub.open({
-    address: "v2:127.0.0.1:0",
-    auth: authNone("mon.hub"),
-    io: "auto",
-    output: { take: (): void => {} },
-    onEvent: (): void => {},
-  });
+  const service = await openHub(null);
+  const { hub } = service;
   const conn = await enter(Number(group(hub.address, /:(\d+)$/)), "gw1");
   const head = newRegion(PREAMBLE_SIZE);
   writePreamble(head, 0, Tag.Message, 41, 60 * MIB, 0, 0);
@@ -129,13 +138,11 @@ Deno.test("hub: a frame larger than any of Fairlead's is refused", async () => {
   let count: number | null = 0;
   while (count !== null) count = await conn.read(buffer).catch(() => null);
   conn.close();
-  await hub.close();
+  await service.close(0);
 });
 
 Deno.test("live view: readings that are no readings are shown, not obeyed", async () => {
   const recent = new RecentMessages();
-  const hub = new Endpoint();
-  const box = new Endpoint();
   const bodies = [
     '{"load":[{"toString":1}]}',
     `{"load":${"[".repeat(20_000)}${"]".repeat(20_000)}}`,
@@ -144,24 +151,33 @@ Deno.test("live view: readings that are no readings are shown, not obeyed", asyn
     '{"network":{"eth0":{"rx_bytes":{"valueOf":1,"toString":1}}}}',
     `{"load":["${"x".repeat(MIB)}"]}`,
   ];
-  const seen = new Promise<void>((resolve) => {
-    let count = 0;
-    hub.handle((batch) => {
-      for (let index = 0; index < batch.length; index++) count++;
-      recent.take(batch);
+  let taken = 0;
+  const view: Output = {
+    name: "view",
+    required: false,
+    counts: recent.counts,
+    where: recent.where,
+    trouble: "",
+    take: (message): void => {
+      taken++;
+      recent.take(message);
       recent.readings(); // as the live view does four times a second
-      if (count === bodies.length) resolve();
-    });
-  });
-  const session = await box.connect(await hub.listen("v2:127.0.0.1:0"), POLICIES.losslessClient);
-  for (const body of bodies) {
+    },
+    flush: () => recent.flush(),
+    position: () => null,
+    close: () => recent.close(),
+  };
+  const service = await openHub(view);
+  const box = new Endpoint({ auth: authNone("client.box") });
+  const session = await box.connect(service.hub.address, POLICIES.losslessClient);
+  for (const [index, body] of bodies.entries()) {
     session.send({ type: FairleadType.Reading, front: new TextEncoder().encode(body) });
     await box.flushed(session); // a batch each
+    assert.equal(taken, index + 1);
   }
-  await seen;
   assert.match(recent.readings()[0]!, /a reading that is no JSON/); // too large to be kept
   await box.close();
-  await hub.close();
+  await service.close(0);
 });
 
 Deno.test("a line of 8 MiB of escapes costs its bytes and little time", () => {

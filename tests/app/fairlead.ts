@@ -190,6 +190,12 @@ export function group(text: string, pattern: RegExp): string {
   return found;
 }
 
+/** A line of the log, whose pattern may begin with `^`: RFC 3339 in front of the sentence. */
+export function logged(sentence: RegExp): RegExp {
+  const text = sentence.source.replace(/^\^/, "");
+  return new RegExp(`^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z ${text}`);
+}
+
 /** Carries TCP connections to `port`, and cuts each after as many bytes as `budget` says. */
 export class CuttingRelay implements AsyncDisposable {
   /** Connections that were cut. */

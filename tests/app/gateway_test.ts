@@ -1,24 +1,62 @@
 /** `fairlead gateway`: lines and readings to a hub, embedded or not, and what interrupts them. */
 import assert from "node:assert/strict";
 import dgram from "node:dgram";
-import { command, parseArgs, UsageError } from "../../src/app/args.ts";
-import { CONFIG_FLAG, withConfig } from "../../src/app/config_file.ts";
 import { LineBuffer } from "../../src/app/line_buffer.ts";
 import { readBox, readingSummary } from "../../src/app/readings.ts";
-import { Fairlead, group } from "./fairlead.ts";
+import type { StatusReport } from "../../src/app/status/health.ts";
+import { Fairlead, group, logged } from "./fairlead.ts";
 
-const LINES_TO = /lines sent to (\S+) go/;
+const INTRODUCED = /lines \((\S+)\).* -> /;
 const LISTENING = /Listening on (\S+) /;
 const encoder = new TextEncoder();
 
-/** Starts a gateway with an embedded hub; returns it with the port for lines. */
-async function embedded(...words: string[]): Promise<{ gateway: Fairlead; port: number }> {
-  const gateway = Fairlead.start("gateway", "--listen", "127.0.0.1:0", ...words);
+/** Starts a gateway whose lines come by any free port; returns it with that port. */
+async function start(...words: string[]): Promise<{ gateway: Fairlead; port: number }> {
+  const gateway = Fairlead.start("gateway", "--listen", "127.0.0.1:0", "--no-status", ...words);
   return { gateway, port: await linePort(gateway) };
 }
 
 async function linePort(gateway: Fairlead): Promise<number> {
-  return Number(group(await gateway.err.line(LINES_TO), LINES_TO).split(":").at(-1));
+  return Number(group(await gateway.err.line(INTRODUCED), INTRODUCED).split(":").at(-1));
+}
+
+async function startHub(...words: string[]): Promise<{ hub: Fairlead; address: string }> {
+  const hub = Fairlead.start("hub", "--no-status", ...words);
+  return { hub, address: group(await hub.err.line(LISTENING), LISTENING) };
+}
+
+/** An address where a hub was and is no more. */
+async function freeAddress(listen: string): Promise<string> {
+  const { hub, address } = await startHub(listen);
+  hub.kill("SIGKILL");
+  await hub.end();
+  return address;
+}
+
+/** The next status report of `--json` that fits. */
+async function report(
+  gateway: Fairlead,
+  fits: (report: StatusReport) => boolean,
+): Promise<StatusReport> {
+  for (;;) {
+    const found = JSON.parse(await gateway.out.line(/^\{/)) as StatusReport;
+    if (fits(found)) return found;
+  }
+}
+
+/** What a file of an output holds of `topic`, without times. */
+async function payloads(path: string, gateway: string, topic: string): Promise<string[]> {
+  const lines = (await Deno.readTextFile(path)).split("\n");
+  assert.equal(lines.pop(), ""); // the last line is whole
+  const before = ` ${gateway} ${topic} `;
+  return lines.map((line) => {
+    assert.ok(line.includes(before), line);
+    return line.slice(line.indexOf(before) + before.length);
+  });
+}
+
+function numbered(count: number, first = 0): string[] {
+  return Array.from({ length: count }, (_, at) => `line ${first + at}`);
 }
 
 async function sendUdp(port: number, ...datagrams: string[]): Promise<void> {
@@ -31,34 +69,43 @@ async function sendUdp(port: number, ...datagrams: string[]): Promise<void> {
 
 async function sendTcp(port: number, text: string): Promise<void> {
   using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  await writeAll(conn, text);
+}
+
+async function writeAll(conn: Deno.TcpConn, text: string): Promise<void> {
   const bytes = encoder.encode(text);
   for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }
 
 Deno.test("without flags: readings and lines arrive; SIGINT drains and ends with 0", async () => {
-  const { gateway, port } = await embedded();
+  const { gateway, port } = await start();
   await using _ = gateway;
-  await gateway.err.line(/echo hello \| nc -u -w0 127\.0\.0\.1 \d+/);
-  await gateway.err.line(/Stop: Ctrl-C/);
-  const reading = await gateway.out.line(/^client\.fairlead reading /);
+  await gateway.err.line(logged(/Try UDP: echo hello \| nc -u -w0 127\.0\.0\.1 \d+$/));
+  await gateway.err.line(logged(/Try TCP: echo hello \| nc -w1 127\.0\.0\.1 \d+$/));
+  await gateway.err.line(logged(/Stop: Ctrl-C$/));
+  const reading = await gateway.out.line(logged(/client\.fairlead readings /));
   const { time_ms, load } = JSON.parse(reading.slice(reading.indexOf("{")));
   assert.ok(Math.abs(Date.now() - time_ms) < 60_000);
+  assert.ok(Math.abs(Date.now() - Date.parse(reading.split(" ")[0]!)) < 60_000);
   assert.equal(load.length, 3);
   await sendUdp(port, "over udp\n", "two in\r\none datagram");
-  await gateway.out.line(/^client\.fairlead line over udp$/);
-  await gateway.out.line(/^client\.fairlead line two in$/);
-  await gateway.out.line(/^client\.fairlead line one datagram$/);
+  await gateway.out.line(logged(/client\.fairlead lines over udp$/));
+  await gateway.out.line(logged(/client\.fairlead lines two in$/));
+  await gateway.out.line(logged(/client\.fairlead lines one datagram$/));
   await sendTcp(port, "over tcp\r\n\nwithout an end");
-  await gateway.out.line(/^client\.fairlead line over tcp$/);
-  await gateway.out.line(/^client\.fairlead line $/);
-  await gateway.out.line(/^client\.fairlead line without an end$/);
+  await gateway.out.line(logged(/client\.fairlead lines over tcp$/));
+  await gateway.out.line(logged(/client\.fairlead lines $/));
+  await gateway.out.line(logged(/client\.fairlead lines without an end$/));
   gateway.kill("SIGINT");
   assert.equal(await gateway.end(), 0);
-  assert.match(gateway.err.lines.at(-1)!, /^Stopped: all \d+ messages were acknowledged/);
+  assert.match(
+    gateway.err.lines.at(-1)!,
+    logged(/Stopped: all \d+ messages were acknowledged by the hub$/),
+  );
 });
 
 Deno.test("a signal that comes twice at once still drains and ends with 0", async () => {
-  const { gateway, port } = await embedded("--no-readings", "--json", "--io", "deno");
+  const { gateway, port } = await start("--no-readings", "--json", "--io", "deno");
   await using _ = gateway;
   await sendUdp(port, "last words");
   await sendTcp(port, "and more\n".repeat(1000));
@@ -66,111 +113,222 @@ Deno.test("a signal that comes twice at once still drains and ends with 0", asyn
   gateway.kill("SIGINT");
   gateway.kill("SIGTERM");
   assert.equal(await gateway.end(), 0);
-  assert.match(gateway.err.lines.at(-1)!, /^Stopped: all 1001 messages were acknowledged/);
-  const payloads = gateway.out.lines.map((line) => JSON.parse(line).payload);
-  assert.equal(payloads.filter((payload) => payload === "and more").length, 1000);
-  assert.ok(payloads.includes("last words"));
+  assert.match(
+    gateway.err.lines.at(-1)!,
+    logged(/Stopped: all 1001 messages were acknowledged by the hub$/),
+  );
+  const arrived = gateway.out.lines.map((line) => JSON.parse(line));
+  assert.equal(arrived.filter(({ payload }) => payload === "and more").length, 1000);
+  assert.ok(arrived.some(({ payload }) => payload === "last words"));
+  assert.deepEqual(arrived.map(({ number }) => number), arrived.map((_, at) => at + 1));
+  const { gateway: name, topic, content_type } = arrived[0];
+  assert.deepEqual([name, topic, content_type], ["client.fairlead", "lines", "text/plain"]);
 });
 
-Deno.test("a hub killed while lines flow, and started again, gets every line", async () => {
-  let hub = Fairlead.start("hub", "v2:127.0.0.1:0");
-  const address = group(await hub.err.line(LISTENING), LISTENING);
-  await using gateway = Fairlead.start(
-    ...["gateway", "--hub", address, "--name", "client.gw1", "--listen", "127.0.0.1:0"],
-    "--no-readings",
-  );
-  const port = await linePort(gateway);
+const ROUNDS = 4;
+const LINES_PER_ROUND = 500;
+
+/** Kills the hub in each round, in the middle of lines that flow; returns the last hub. */
+async function killAgainAndAgain(
+  first: Fairlead,
+  startNext: () => Promise<Fairlead>,
+  port: number,
+): Promise<Fairlead[]> {
   using conn = await Deno.connect({ hostname: "127.0.0.1", port });
-  const seen = new Set<string>();
-  const rounds = 4;
-  const perRound = 500;
-  for (let round = 0; round < rounds; round++) {
-    const lines = Array.from({ length: perRound }, (_, at) => `line ${round * perRound + at}\n`);
-    const bytes = encoder.encode(lines.join(""));
-    const half = bytes.length >> 1;
-    for (let at = 0; at < half;) at += await conn.write(bytes.subarray(at, half));
-    await hub.out.line(/^client\.gw1 line line /);
-    hub.kill("SIGKILL"); // in the middle of what it prints
-    for (let at = half; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+  const hubs = [first];
+  for (let round = 0; round < ROUNDS; round++) {
+    const hub = hubs.at(-1)!;
+    const lines = numbered(LINES_PER_ROUND, round * LINES_PER_ROUND).map((line) => `${line}\n`);
+    const half = LINES_PER_ROUND >> 1;
+    await writeAll(conn, lines.slice(0, half).join(""));
+    await hub.out.line(/ client\.gw1 lines line /);
+    hub.kill("SIGKILL"); // in the middle of what it writes
+    await writeAll(conn, lines.slice(half).join(""));
     await hub.end();
-    for (const line of hub.out.lines) seen.add(line);
-    hub = Fairlead.start("hub", address);
-    await hub.err.line(LISTENING);
+    hubs.push(await startNext());
   }
-  await using last = hub;
-  await hub.err.line(/Session with client\.gw1 stands/);
-  conn.close();
+  await hubs.at(-1)!.err.line(logged(/Session with client\.gw1 stands/));
+  return hubs;
+}
+
+Deno.test("with --state: a hub killed while lines flow has each line once, in order", async () => {
+  const folder = await Deno.makeTempDir();
+  const archive = `${folder}/messages.log`;
+  const config = `${folder}/hub.json`;
+  // What is shown tells this test that lines flow; what is to be proved stands in the file.
+  await Deno.writeTextFile(config, '{ "outputs": { "screen": { "type": "stdout" } } }');
+  const words = ["-c", config, "--state", `${folder}/hub`, "-o", archive];
+  const { hub, address } = await startHub("v2:127.0.0.1:0", ...words);
+  const { gateway, port } = await start(
+    ...["--hub", address, "--name", "client.gw1", "--no-readings", "--state", `${folder}/gateway`],
+  );
+  await using _ = gateway;
+  const next = async (): Promise<Fairlead> => (await startHub(address, ...words)).hub;
+  const hubs = await killAgainAndAgain(hub, next, port);
+  await using last = hubs.at(-1)!;
   gateway.kill("SIGINT");
   assert.equal(await gateway.end(), 0);
-  assert.match(gateway.err.lines.at(-1)!, /^Stopped: all 2000 messages were acknowledged/);
+  assert.match(
+    gateway.err.lines.at(-1)!,
+    logged(/Stopped: all 2000 messages were acknowledged by the hub$/),
+  );
   last.kill("SIGINT");
   assert.equal(await last.end(), 0);
-  for (const line of last.out.lines) seen.add(line);
-  const wanted = Array.from({ length: rounds * perRound }, (_, at) => `client.gw1 line line ${at}`);
-  assert.deepEqual(wanted.filter((line) => !seen.has(line)), []);
+  assert.deepEqual(
+    await payloads(archive, "client.gw1", "lines"),
+    numbered(ROUNDS * LINES_PER_ROUND),
+  );
+  await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("a full queue makes TCP wait and drops UDP lines; both are told", async () => {
-  const hub = Fairlead.start("hub", "v2:[::1]:0");
-  const address = group(await hub.err.line(LISTENING), LISTENING);
-  hub.kill("SIGKILL");
-  await hub.end();
-  await using gateway = Fairlead.start(
-    ...["gateway", "--hub", address, "--listen", "127.0.0.1:0", "--no-readings", "--queue", "1"],
-    "--json",
+Deno.test("without --state: a hub killed while lines flow still gets every line", async () => {
+  const { hub, address } = await startHub("v2:127.0.0.1:0");
+  const { gateway, port } = await start(
+    ...["--hub", address, "--name", "client.gw1", "--no-readings"],
   );
-  const port = await linePort(gateway);
+  await using _ = gateway;
+  const next = async (): Promise<Fairlead> => (await startHub(address)).hub;
+  const hubs = await killAgainAndAgain(hub, next, port);
+  await using last = hubs.at(-1)!;
+  gateway.kill("SIGINT");
+  assert.equal(await gateway.end(), 0);
+  last.kill("SIGINT");
+  assert.equal(await last.end(), 0);
+  const shown = hubs.flatMap(({ out }) => out.lines).map((line) => line.split(" lines ")[1]);
+  const seen = new Set(shown);
+  assert.deepEqual(numbered(ROUNDS * LINES_PER_ROUND).filter((line) => !seen.has(line)), []);
+});
+
+Deno.test("a gateway killed after it acknowledged lines brings each of them once", async () => {
+  const folder = await Deno.makeTempDir();
+  const archive = `${folder}/messages.log`;
+  const address = await freeAddress("v2:127.0.0.1:0");
+  const hubConfig = `${folder}/hub.json`;
+  await Deno.writeTextFile(hubConfig, '{ "outputs": { "screen": { "type": "stdout" } } }');
+  const config = `${folder}/gateway.json`;
+  const lines = { type: "lines", listen: "127.0.0.1:0", acknowledge: true };
+  const settings = {
+    name: "client.gw1",
+    state: `${folder}/gateway`,
+    inputs: { lines },
+    hubs: { hq: { addresses: [address] } },
+    status: false,
+  };
+  await Deno.writeTextFile(config, JSON.stringify(settings));
+  const count = 5000;
+  await using first = Fairlead.start("gateway", "-c", config);
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port: await linePort(first) });
+  await writeAll(conn, numbered(count).map((line) => `${line}\n`).join(""));
+  let told = "";
+  const buffer = new Uint8Array(1024);
+  while (!told.endsWith(`${count}\n`)) {
+    const size = await conn.read(buffer);
+    assert.notEqual(size, null);
+    told += new TextDecoder().decode(buffer.subarray(0, size!));
+  }
+  first.kill("SIGKILL");
+  await first.end();
+  await using second = Fairlead.start("gateway", "-c", config);
+  await second.err.line(logged(/Spool: \S+\/spool\.db, 5000 messages of the last run in it$/));
+  const { hub } = await startHub(
+    ...[address, "-c", hubConfig, "--state", `${folder}/hub`, "-o", archive],
+  );
+  await using _ = hub;
+  await hub.out.line(/ client\.gw1 lines line /);
+  second.kill("SIGKILL"); // in the middle of what it sends
+  await second.end();
+  await using third = Fairlead.start("gateway", "-c", config);
+  await sendTcp(await linePort(third), numbered(10, count).map((line) => `${line}\n`).join(""));
+  third.kill("SIGINT");
+  assert.equal(await third.end(), 0);
+  assert.match(
+    third.err.lines.at(-1)!,
+    logged(/Stopped: all \d+ messages were acknowledged by the hub$/),
+  );
+  hub.kill("SIGINT");
+  assert.equal(await hub.end(), 0);
+  assert.deepEqual(await payloads(archive, "client.gw1", "lines"), numbered(count + 10));
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a full spool makes TCP wait and drops UDP lines; both are told", async () => {
+  const address = await freeAddress("v2:[::1]:0");
+  const { gateway, port } = await start(
+    ...["--hub", address, "--no-readings", "--queue", "1", "--json"],
+  );
+  await using _ = gateway;
   const line = `${"x".repeat(60_000)}\n`;
-  const count = 200; // 12 MB: more than the queue and the buffers of both sockets
+  const count = 200; // 12 MB: more than the spool and the buffers of both sockets
   const sent = sendTcp(port, line.repeat(count));
-  const full = JSON.parse(await gateway.out.line(/"tcp_waiting":1/));
-  assert.equal(full.queue_full, true);
-  assert.equal(full.udp_dropped, 0);
+  const full = await report(gateway, ({ inputs }) => inputs![0]!.waiting === 1);
+  assert.equal(full.spool!.state, "full");
+  assert.equal(full.inputs![0]!.dropped, 0);
   const long = "y".repeat(30_000);
   await sendUdp(port, long, `${long}\n${long}`);
-  const dropped = JSON.parse(await gateway.out.line(/"udp_dropped":3/));
-  assert.equal(dropped.tcp_lines, full.tcp_lines);
-  await gateway.err.line(/^Queue to the hub is full .*UDP lines are dropped, TCP waits/);
-  await using again = Fairlead.start("hub", address);
+  const dropped = await report(gateway, ({ inputs }) => inputs![0]!.dropped === 3);
+  assert.equal(dropped.inputs![0]!.messages, full.inputs![0]!.messages);
+  assert.equal(dropped.health.level, "error");
+  assert.match(dropped.health.text, /^The spool is full/);
+  await gateway.err.line(logged(/The spool is full .*: inputs wait, UDP is dropped$/));
+  const { hub } = await startHub(address);
+  await using again = hub;
   await sent;
-  await gateway.err.line(/^Queue to the hub has room again: 3 UDP lines were dropped/);
+  await gateway.err.line(logged(/Over after \d+ s: The spool is full/));
   gateway.kill("SIGTERM");
   assert.equal(await gateway.end(), 0);
-  assert.match(gateway.err.lines.at(-2)!, /^Stopped: all 200 messages were acknowledged/);
-  assert.equal(gateway.err.lines.at(-1), "Not taken: 3 UDP lines were dropped");
+  assert.match(gateway.err.lines.at(-2)!, logged(/Stopped: all 200 messages were acknowledged/));
+  assert.match(gateway.err.lines.at(-1)!, logged(/Not carried: lines 3 dropped and 0 refused$/));
   again.kill("SIGINT");
   await again.end();
   assert.equal(again.out.lines.length, count);
 });
 
 Deno.test("what a hub never acknowledged is counted when the wait is over", async () => {
-  const hub = Fairlead.start("hub", "v2:127.0.0.1:0");
-  const address = group(await hub.err.line(LISTENING), LISTENING);
-  hub.kill("SIGKILL");
-  await hub.end();
+  const address = await freeAddress("v2:127.0.0.1:0");
   await using gateway = Fairlead.start(
-    ...["gateway", "--hub", address, "--listen", "[::1]:0", "--no-readings", "--drain", "1"],
+    ...["gateway", "--hub", address, "--listen", "[::1]:0", "--no-readings", "--no-status"],
+    ...["--drain", "1", "--json"],
   );
   const port = await linePort(gateway);
   using conn = await Deno.connect({ hostname: "::1", port });
   await conn.write(encoder.encode("nobody\nhears\nthis\n"));
   conn.close();
+  await report(gateway, ({ upstreams }) => upstreams![0]!.waiting === 3);
   gateway.kill("SIGINT");
-  await gateway.err.line(/^Draining: 3 messages are not acknowledged yet/);
+  await gateway.err.line(logged(/Draining: 3 messages are not acknowledged yet/));
   assert.equal(await gateway.end(), 1); // not everything arrived, so this is no success
-  assert.equal(
-    gateway.err.lines.at(-1),
-    "Stopped: 3 messages were not acknowledged by the hub within 1 s",
+  assert.match(
+    gateway.err.lines.at(-1)!,
+    logged(/Stopped: 3 messages were not acknowledged by the hub within 1 s$/),
   );
+});
+
+Deno.test("with --state what was not acknowledged waits on disk, which is no failure", async () => {
+  const folder = await Deno.makeTempDir();
+  const address = await freeAddress("v2:127.0.0.1:0");
+  const words = ["--hub", address, "--no-readings", "--state", folder, "--drain", "1", "--json"];
+  const { gateway, port } = await start(...words);
+  await using _ = gateway;
+  await sendTcp(port, "nobody\nhears\nthis\n");
+  await report(gateway, ({ upstreams }) => upstreams![0]!.waiting === 3);
+  gateway.kill("SIGINT");
+  await gateway.err.line(logged(/Draining: 3 messages are not acknowledged yet/));
+  assert.equal(await gateway.end(), 0);
+  assert.match(
+    gateway.err.lines.at(-1)!,
+    logged(/Stopped: 3 messages wait in the spool for the next start$/),
+  );
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("a second signal, a while after the first, ends the drain at once", async () => {
   await using gateway = Fairlead.start(
-    ...["gateway", "--hub", "v2:127.0.0.1:1", "--no-listen", "--drain", "60", "--json"],
+    ...["gateway", "--hub", "v2:127.0.0.1:1", "--no-listen", "--no-status", "--drain", "60"],
+    "--json",
   );
-  await gateway.out.line(/"unacknowledged":[1-9]/);
+  await report(gateway, ({ upstreams }) => upstreams![0]!.waiting > 0);
   gateway.kill("SIGINT");
-  await gateway.err.line(/^Draining: /);
+  await gateway.err.line(logged(/Draining: /));
   await gateway.out.line(/"readings"/); // there is one a second
   await gateway.out.line(/"readings"/);
   gateway.kill("SIGINT");
@@ -182,26 +340,26 @@ Deno.test("secure and crc mode with a keyring, a host name, settings from a file
   const keyring = `${folder}/keyring`;
   await using made = Fairlead.start("keyring", "create", keyring, "client.gw1");
   assert.equal(await made.end(), 0);
-  await using hub = Fairlead.start("hub", "v2:127.0.0.1:0", "--keyring", keyring);
-  const address = group(await hub.err.line(LISTENING), LISTENING);
+  const { hub, address } = await startHub("v2:127.0.0.1:0", "--keyring", keyring);
+  await using _ = hub;
   const named = address.replace("127.0.0.1", "localhost");
   for (const mode of ["secure", "crc"]) {
     await t.step(mode, async () => {
-      const config = `${folder}/${mode}.json`;
+      const config = `${folder}/${mode}.jsonc`;
       const settings = {
-        hub: mode === "crc" ? address : named,
-        keyring,
         name: "client.gw1",
-        mode,
-        listen: "127.0.0.1:0",
-        "no-readings": true,
-        queue: 2,
+        auth: { keyring, mode },
+        inputs: { lines: { type: "lines", listen: "127.0.0.1:0" } },
+        spool: { bytesMax: 2 * 1024 * 1024 },
+        hubs: { hq: { addresses: [mode === "crc" ? address : named] } },
+        status: false,
       };
-      await Deno.writeTextFile(config, JSON.stringify(settings));
+      await Deno.writeTextFile(config, `// ${mode}\n${JSON.stringify(settings)}`);
       await using gateway = Fairlead.start("gateway", "--config", config);
       const port = await linePort(gateway);
+      await hub.err.line(new RegExp(`Session with client\\.gw1 stands \\(${mode}\\)`));
       await sendTcp(port, `in ${mode} mode\n`);
-      await hub.out.line(new RegExp(`^client\\.gw1 line in ${mode} mode$`));
+      await hub.out.line(logged(new RegExp(`client\\.gw1 lines in ${mode} mode$`)));
       gateway.kill("SIGINT");
       assert.equal(await gateway.end(), 0);
     });
@@ -212,12 +370,15 @@ Deno.test("secure and crc mode with a keyring, a host name, settings from a file
     assert.equal(await create.end(), 0);
     await using gateway = Fairlead.start(
       ...["gateway", "--hub", address, "--keyring", other, "--name", "client.gw2", "--no-listen"],
+      "--no-status",
     );
-    await gateway.err.line(/^Session with hub \S+ is refused: /);
+    await gateway.err.line(logged(/Session with hub \S+ is refused: /));
     await hub.err.line(/client\.gw2/);
   });
   await t.step("without a key, the gateway says which flag is missing", async () => {
-    await using gateway = Fairlead.start("gateway", "--hub", address, "--no-listen");
+    await using gateway = Fairlead.start(
+      ...["gateway", "--hub", address, "--no-listen", "--no-status"],
+    );
     await gateway.err.line(/asks for cephx: give --keyring FILE .*method none \(EOPNOTSUPP\)/);
   });
   await Deno.remove(folder, { recursive: true });
@@ -226,71 +387,124 @@ Deno.test("secure and crc mode with a keyring, a host name, settings from a file
 Deno.test("errors name the thing, the value and the remedy", async (t) => {
   const folder = await Deno.makeTempDir();
   const config = `${folder}/gateway.json`;
-  await using busy = Fairlead.start("gateway", "--listen", "127.0.0.1:0", "--no-readings");
-  const port = await linePort(busy);
+  const { gateway: busy, port } = await start("--no-readings");
+  await using _ = busy;
+  const taken = { a: { type: "lines", listen: `127.0.0.1:${port}` } };
   const cases: [string[], unknown, number, RegExp][] = [
-    [["--listen", `127.0.0.1:${port}`], null, 1, /another program uses that port; give --listen/],
-    [["--listen", "8710"], null, 2, /^Cannot use --listen as it must be HOST:PORT, .* is "8710"$/],
-    [["--listen", "v2:127.0.0.1:0"], null, 2, /^Cannot use --listen as it must be HOST:PORT/],
+    [["--listen", `127.0.0.1:${port}`], null, 1, /another program uses that port.*give .*listen/],
+    [["-c", config], { inputs: taken }, 1, /another program uses that port.*inputs\.a\.listen/],
+    [
+      ["--status", `127.0.0.1:${port}`, "--no-listen"],
+      null,
+      1,
+      /current value is "127\.0\.0\.1:\d+".*--status/,
+    ],
+    [["--listen", "8710"], null, 2, /--listen: .* must be HOST:PORT, .* is "8710", did you mean/],
+    [["--listen", "v2:127.0.0.1:0"], null, 2, /--listen: .* must be HOST:PORT/],
     [["--hub-port", `${port}`, "--no-listen"], null, 1, /give another one with --hub-port$/],
-    [["--hub", "v1:127.0.0.1:3300"], null, 2, /^Cannot use --hub as msgr1 is not supported/],
-    [["-c", config], { hub: "h:99999" }, 2, /^Cannot use --hub as .* is "h:99999"$/],
+    [["--hub", "v1:127.0.0.1:3300"], null, 2, /--hub: .*did you mean "v2:127\.0\.0\.1:3300"$/],
+    [
+      ["-c", config],
+      { hubs: { hq: { addresses: ["h:99999"] } } },
+      2,
+      /gateway\.json:1:29: .*hubs\.hq\.addresses\[0\] .* is "h:99999"$/,
+    ],
     [["--hub", "v2:h:1", "--hub-port", "1"], null, 2, /leave one out/],
     [["--lisen", "x"], null, 2, /did you mean --listen/],
     [["--auth", "cephx"], null, 2, /--keyring FILE/],
-    [["-c", config], { lisen: "x" }, 2, /gateway\.json .*"lisen", did you mean "listen"/],
-    [["-c", config], { queue: "x" }, 2, /"queue" must be a number: current value is "x"/],
+    [["--mode", "secure"], null, 2, /--keyring FILE/],
     [
       ["-c", config],
-      { queue: 0 },
+      { inputs: { a: { type: "lines", lisen: "x" } } },
       2,
-      /^Cannot use "queue" of .*gateway\.json as .* whole number from 1 to 256/,
+      /gateway\.json:1:32: .*lisen .*did you mean "listen"/,
     ],
-    [["-c", config], { json: "yes" }, 2, /"json" must be true or false: current value is "yes"/],
     [
       ["-c", config],
-      { mode: "fast" },
+      { spool: { bytesMax: "x" } },
       2,
-      /gateway\.json as it must be crc or secure: current value is "fast"/,
+      /spool\.bytesMax .*whole number.*: current value is "x"/,
     ],
-    [["-c", config], [1], 2, /must be a JSON object: current value is \[1\]/],
+    [["-c", config], { spool: { bytesMax: 0 } }, 2, /spool\.bytesMax .*from .*current value is 0/],
+    [["--queue", "0"], null, 2, /^Cannot use --queue as .* whole number from 1 to /],
+    [
+      ["-c", config],
+      { inputs: { a: { type: "lines", acknowledge: "yes" } } },
+      2,
+      /acknowledge as it must be true or false: current value is "yes"/,
+    ],
+    [
+      ["-c", config],
+      { auth: { mode: "fast" } },
+      2,
+      /gateway\.json:1:\d+: .* it must be "crc" or "secure": current value is "fast"/,
+    ],
+    [["-c", config], [1], 2, /must be an object: current value is \[1\]/],
+    [["-c", `${folder}/none`], null, 2, /none: Cannot read the configuration: No such file/],
+    [["--state", config, "--no-listen"], null, 1, /^Cannot .*--state/],
   ];
   for (const [words, value, code, text] of cases) {
     await t.step(`${words.join(" ")} ${JSON.stringify(value)}`, async () => {
       await Deno.writeTextFile(config, JSON.stringify(value));
-      await using gateway = Fairlead.start("gateway", ...words);
+      const status = words.includes("--status") ? [] : ["--no-status"];
+      await using gateway = Fairlead.start("gateway", ...words, ...status);
       assert.equal(await gateway.end(), code);
       assert.match(gateway.err.lines[0] ?? "", text);
+      assert.doesNotMatch(gateway.err.text, /^\s+at /m); // no stack trace
     });
   }
   await Deno.remove(folder, { recursive: true });
 });
 
-const TABLE = command({
-  name: "fairlead thing",
-  summary: "A thing",
-  positionals: [{ name: "ADDRESS", help: "where", optional: true }],
-  flags: {
-    count: { kind: "number", value: "N", min: 0, max: 9, help: "how many" },
-    mon: { kind: "list", value: "ADDR", help: "monitors" },
-    loud: { kind: "boolean", help: "loud" },
-    ...CONFIG_FLAG,
-  },
+Deno.test("all mistakes of a file are told at once, each with its place", async () => {
+  const config = await Deno.makeTempFile();
+  const text = '{\n  "name": "gw1",\n  "hubs": { "hq": { "addresses": [] } },\n  "lisen": 1\n}';
+  await Deno.writeTextFile(config, text);
+  const { code, stderr, stdout } = await Fairlead.run("gateway", "-c", config, "--check");
+  assert.equal(code, 2);
+  assert.equal(stdout, "");
+  const lines = stderr.trimEnd().split("\n");
+  assert.equal(lines.length, 3);
+  for (const [index, place] of ["2:11", "3:34", "4:3"].entries()) {
+    assert.ok(lines[index]!.startsWith(`${config}:${place}: Cannot use `), lines[index]);
+  }
+  await Deno.remove(config);
 });
 
-Deno.test("withConfig() puts a file's words in front, so that the command line wins", async () => {
-  const path = await Deno.makeTempFile();
-  const parse = async (...words: string[]): Promise<unknown[]> => {
-    const { flags, positionals } = parseArgs(TABLE, await withConfig(TABLE, words));
-    return [positionals, flags.count, flags.mon, flags.loud];
+Deno.test("the command line wins over the file, and the file over defaults", async () => {
+  const config = await Deno.makeTempFile();
+  const lines = { type: "lines", listen: "127.0.0.1:1", topic: "x" };
+  const settings = {
+    name: "client.file",
+    drainSeconds: 3,
+    inputs: { lines },
+    hubs: { hq: { addresses: ["v2:a:1", "v2:b:1"] } },
   };
-  await Deno.writeTextFile(path, '{"address":"a","count":3,"mon":["x","y"],"loud":true}');
-  assert.deepEqual(await parse("-c", path), [["a"], 3, ["x", "y"], true]);
-  assert.deepEqual(await parse("b", "-c", path, "--count=4"), [["b"], 4, ["x", "y"], true]);
-  assert.deepEqual(await parse("b"), [["b"], undefined, [], false]);
-  await Deno.writeTextFile(path, '{"mon":"x"}');
-  await assert.rejects(parse("-c", path), UsageError);
-  await Deno.remove(path);
+  await Deno.writeTextFile(config, JSON.stringify(settings));
+  // deno-lint-ignore no-explicit-any -- any configuration
+  const effective = async (...words: string[]): Promise<any> => {
+    const ended = await Fairlead.run("gateway", ...words, "--print-config", "--json");
+    assert.equal(ended.code, 0, ended.stderr);
+    return JSON.parse(ended.stdout);
+  };
+  const file = await effective("-c", config);
+  assert.equal(file.config.name, "client.file");
+  assert.deepEqual(file.config.hubs.hq.addresses, ["v2:a:1", "v2:b:1"]);
+  assert.deepEqual(Object.keys(file.config.inputs), ["lines"]);
+  assert.equal(file.config.spool.bytesMax, 256 * 1024 * 1024);
+  assert.match(file.origins.drainSeconds, /^file .*:1$/);
+  assert.match(file.origins["spool.bytesMax"], /^default/);
+  const both = await effective(
+    ...["-c", config, "--name=client.flag", "--hub", "v2:c:1", "--drain", "4", "--no-status"],
+  );
+  assert.equal(both.config.name, "client.flag");
+  assert.equal(both.config.drainSeconds, 4);
+  assert.equal(both.config.status, false);
+  assert.deepEqual(Object.values(both.config.hubs), [{ addresses: ["v2:c:1"] }]);
+  assert.equal(both.origins.name, "command line --name");
+  const neither = await effective();
+  assert.deepEqual(Object.keys(neither.config.inputs), ["lines", "readings"]);
+  await Deno.remove(config);
 });
 
 Deno.test("LineBuffer cuts lines at every split point, and skips those that are too long", () => {
@@ -372,7 +586,7 @@ Deno.test("readBox() reads /proc and /sys, and skips what is not there", async (
 });
 
 Deno.test("every datagram of a burst arrives, or is counted as dropped", async () => {
-  const { gateway, port } = await embedded("--no-readings");
+  const { gateway, port } = await start("--no-readings");
   await using _ = gateway;
   const count = 3000; // the kernel's default buffer holds some 160 of them
   const socket = dgram.createSocket("udp4");
@@ -385,12 +599,15 @@ Deno.test("every datagram of a burst arrives, or is counted as dropped", async (
   gateway.kill("SIGINT");
   assert.equal(await gateway.end(), 0);
   const said = gateway.err.lines.join("\n");
-  const dropped = Number(/Not taken: (\d+) UDP lines were dropped/.exec(said)?.[1] ?? 0);
+  const dropped = Number(/Not carried: lines (\d+) dropped and 0 refused/.exec(said)?.[1] ?? 0);
   assert.equal(gateway.out.lines.length + dropped, count);
-  assert.equal(new Set(gateway.out.lines).size, gateway.out.lines.length);
+  const bursts = gateway.out.lines.map((line) => line.split(" lines ")[1]);
+  assert.equal(new Set(bursts).size, bursts.length);
 });
 
 Deno.test("a hub whose name is not known yet is looked up again, not given up", async () => {
-  await using gateway = Fairlead.start("gateway", "--hub", "nowhere.invalid:3300", "--no-listen");
+  await using gateway = Fairlead.start(
+    ...["gateway", "--hub", "nowhere.invalid:3300", "--no-listen", "--no-status"],
+  );
   await gateway.err.line(/"nowhere\.invalid".*trying again until it is known/);
 });

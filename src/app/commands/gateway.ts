@@ -1,54 +1,54 @@
 /**
- * `fairlead gateway`: carries this box's readings, and lines that other programs send it, through
- * one lossless session to a hub. Without --hub it has one of its own on loopback and shows what
- * arrives there, as `fairlead hub` does.
+ * `fairlead gateway`: takes messages from this box's inputs, keeps them in a spool and carries them
+ * to hubs. Without hubs it has one of its own on loopback and shows what arrives there.
  *
  * @module
  */
 import { nowMs } from "../../io/clock.ts";
-import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
-import { resolveAll } from "../address.ts";
-import { addressText, hostPort } from "../address_text.ts";
+import { addressText } from "../address_text.ts";
 import { command, Exit, parseArgs, UsageError } from "../args.ts";
-import { CONFIG_FLAG, withConfig } from "../config_file.ts";
-import {
-  clientPolicy,
-  CONNECTION_FLAGS,
-  type ConnectionSettings,
-  connectionSettings,
-} from "../connection_flags.ts";
+import { GATEWAY_SCHEMA, type GatewayConfig, loadGatewayConfig } from "../config/gateway_config.ts";
+import { loadHubConfig } from "../config/hub_config.ts";
+import type { Override } from "../config/load_config.ts";
+import { problemText } from "../config/problem.ts";
+import { compareGatewayConfigs } from "../config/reload.ts";
+import { gatewayUnit } from "../config/systemd_unit.ts";
 import { countText } from "../count_text.ts";
-import { Endpoint } from "../endpoint.ts";
-import { EventLog } from "../event_log.ts";
-import { GatewayStatus } from "../gateway_status.ts";
+import {
+  configuredAuth,
+  Daemon,
+  DAEMON_FLAGS,
+  type DaemonKind,
+  overridesOf,
+  readAgain,
+  type Usable,
+  usableConfig,
+} from "../daemon.ts";
+import { Gateway } from "../gateway/gateway.ts";
+import { GatewaySnapshots } from "../gateway/gateway_snapshot.ts";
 import { helpText } from "../help.ts";
-import { Hub, type HubOutput } from "../hub.ts";
-import { inputHints, Inputs } from "../inputs.ts";
+import { HubService } from "../hub/hub_service.ts";
 import { canDraw, LiveView } from "../live_view.ts";
-import { FairleadType } from "../message_types.ts";
-import { MessagePrinter } from "../message_printer.ts";
-import { checkAddress, hostPortArgument } from "../name_argument.ts";
-import { Readings } from "../readings.ts";
 import { RecentMessages } from "../recent_messages.ts";
-import { dialNext } from "../session_text.ts";
-import { onStop } from "../signals.ts";
+import { statusReport } from "../status/health.ts";
+import { Alarms, Journal } from "../status/journal.ts";
 import { printLine } from "../terminal.ts";
-import { delay, Uplink } from "../uplink.ts";
+import { daemonRows } from "../status/daemon_view.ts";
 
 const MIB = 1024 * 1024;
 const TICK_MS = 1000;
-/** Wait before the hub's name is looked up again. */
-const RESOLVE_MS = 5000;
 
 const GATEWAY = command({
   name: "fairlead gateway",
-  summary: "Carries this box's readings and lines to a hub, and loses none",
+  summary: "Carries this box's messages to hubs, and loses none",
   description:
-    "Without --hub: an embedded hub on loopback shows what arrives, as a live view on a terminal,\n" +
-    "else one line per message on standard output: NAME TYPE PAYLOAD (see fairlead hub --help).\n" +
-    "Each line sent to --listen over UDP or TCP becomes one message; a line has 64 KiB at most. While\n" +
-    "the queue is full, TCP waits, UDP lines are dropped and counted. While the hub is away everything\n" +
-    "waits in the queue. The first Ctrl-C drains, a second one ends at once.",
+    "Without --config: lines sent to --listen over UDP and TCP, and this box's readings. Without a hub:\n" +
+    "one of its own on loopback shows what arrives, as a live view on a terminal, else one line per\n" +
+    "message on standard output, TIME GATEWAY TOPIC PAYLOAD. With --state messages wait on disk and\n" +
+    "survive a restart, else in memory. While there is no room, TCP waits, UDP lines are dropped and\n" +
+    "counted. SIGHUP reads --config again. The first Ctrl-C drains, a second one ends at once.\n" +
+    "Exit codes: 0 stopped, and nothing is lost; 1 failed, or messages in memory were not\n" +
+    "acknowledged; 2 wrong flags or configuration; 130 stopped at once.",
   flags: {
     hub: {
       kind: "text",
@@ -65,8 +65,7 @@ const GATEWAY = command({
     listen: {
       kind: "text",
       value: "HOST:PORT",
-      default: "127.0.0.1:8710",
-      help: "where lines are taken, UDP and TCP",
+      help: "where lines are taken, UDP and TCP; 127.0.0.1:8710 without --config",
     },
     "no-listen": { kind: "boolean", help: "take no lines" },
     "no-readings": { kind: "boolean", help: "send no readings of this box" },
@@ -74,24 +73,32 @@ const GATEWAY = command({
       kind: "number",
       value: "MIB",
       min: 1,
-      max: 256,
-      default: 16,
-      help: "most that may wait for the hub, in MiB",
+      max: 1_048_576,
+      help: "most that may wait for hubs, in MiB (default 256)",
     },
     drain: {
       kind: "number",
       value: "SECONDS",
       min: 0,
       max: 3600,
-      default: 5,
-      help: "how long a stop waits for what is not acknowledged",
+      help: "how long a stop waits for what is not acknowledged (default 5)",
     },
-    ...CONNECTION_FLAGS,
+    name: {
+      kind: "text",
+      value: "TYPE.ID",
+      short: "n",
+      help: "who we are (default client.fairlead)",
+    },
+    mode: { kind: "text", value: "MODE", help: "crc or secure; secure when there is a key" },
+    ...DAEMON_FLAGS,
+    "new-spool-id": {
+      kind: "boolean",
+      help: "give the spool a new id: after its state directory was copied or put back",
+    },
     json: {
       kind: "boolean",
-      help: "embedded hub: one JSON object per message; with --hub: one per second with all counts",
+      help: "embedded hub: one JSON object per message; else one per second with all counts",
     },
-    ...CONFIG_FLAG,
   },
   examples: [
     ["fairlead gateway", "With an embedded hub; then: echo hello | nc -u -w0 127.0.0.1 8710"],
@@ -99,13 +106,23 @@ const GATEWAY = command({
       "fairlead gateway --hub v2:hub.example:3300 --keyring gw1.keyring --name client.gw1",
       "To a hub elsewhere, encrypted",
     ],
-    ["fairlead gateway --config gateway.json", "Settings from a file"],
+    ["fairlead gateway --config gateway.jsonc --check", "Tells every mistake in a file"],
+    ["fairlead gateway --config gateway.jsonc", "As a box runs it"],
   ],
 });
 
+const KIND: DaemonKind<GatewayConfig> = {
+  name: GATEWAY.name,
+  schema: GATEWAY_SCHEMA,
+  load: loadGatewayConfig,
+  unit: gatewayUnit,
+};
+
+type Flags = ReturnType<typeof parseArgs<typeof GATEWAY.flags>>["flags"];
+
 /** Runs the command; ends at SIGINT or SIGTERM, after draining. */
 export async function run(words: string[]): Promise<number> {
-  const { flags, help } = parseArgs(GATEWAY, await withConfig(GATEWAY, words));
+  const { flags, help } = parseArgs(GATEWAY, words);
   if (help) {
     printLine(helpText(GATEWAY));
     return Exit.Ok;
@@ -115,140 +132,221 @@ export async function run(words: string[]): Promise<number> {
       "Cannot use --hub-port together with --hub as there is no embedded hub then: leave one out",
     );
   }
-  if (flags.hub !== undefined) checkAddress("--hub", flags.hub);
-  const listen = flags["no-listen"] ? null : await hostPortArgument("--listen", flags.listen);
-  const settings = await connectionSettings(flags, "client");
-  const drawn = canDraw() && !flags.json;
-  const log = new EventLog();
-  log.quiet = drawn;
-  const recent = drawn && flags.hub === undefined ? new RecentMessages() : null;
-  const output = recent ?? new MessagePrinter(flags.json);
-  const hub = flags.hub !== undefined
-    ? null
-    : await openHub(settings, flags["hub-port"] ?? 0, output);
-  const target = flags.hub ?? hub!.address;
-  const endpoint = new Endpoint({
-    auth: settings.auth,
-    io: settings.io,
-    messenger: { outboxBytesMax: flags.queue * MIB },
+  const overrides = overridesFrom(flags);
+  const usable = await usableConfig(KIND, flags, overrides);
+  return typeof usable === "number" ? usable : await runGateway(usable, flags, overrides);
+}
+
+/** Flags as values that win over the file's. */
+function overridesFrom(flags: Flags): Override[] {
+  const withoutFile: Override[] = flags.config !== undefined ? [] : [
+    { path: "inputs.lines", value: { type: "lines" }, from: "default" },
+    { path: "inputs.readings", value: { type: "readings" }, from: "default" },
+  ];
+  const lines = flags.listen === undefined ? undefined : { type: "lines", listen: flags.listen };
+  const hubs = flags.hub === undefined ? undefined : { main: { addresses: [flags.hub] } };
+  const given = overridesOf(flags, [
+    ["--hub", "hubs", hubs],
+    ["--listen", "inputs.lines", lines],
+    ["--queue", "spool.bytesMax", flags.queue === undefined ? undefined : flags.queue * MIB],
+    ["--drain", "drainSeconds", flags.drain],
+  ]);
+  const without: Override[] = [
+    ...(flags["no-listen"] ? ["inputs.lines"] : []),
+    ...(flags["no-readings"] ? ["inputs.readings"] : []),
+  ].map((path) => ({ path, value: undefined, from: "command line" }));
+  return [...withoutFile, ...given, ...without];
+}
+
+async function runGateway(
+  { config, origins }: Usable<GatewayConfig>,
+  flags: Flags,
+  overrides: readonly Override[],
+): Promise<number> {
+  const embedded = Object.keys(config.hubs).length === 0;
+  const drawn = canDraw() && !flags.json && flags.config === undefined;
+  const journal = new Journal({ format: config.log.format });
+  journal.quiet = drawn;
+  const alarms = new Alarms(journal);
+  const recent = drawn && embedded ? new RecentMessages() : null;
+  const hub = embedded ? await openEmbedded(config, origins, flags, recent, journal) : null;
+  const hubs = hub === null ? config.hubs : { embedded: { addresses: [hub.hub.address] } };
+  const auth = await configuredAuth(config, origins, "client");
+  const options = { config: { ...config, hubs }, auth, journal, alarms };
+  const gateway = await Gateway.open({ ...options, newSpoolId: flags["new-spool-id"] });
+  const snapshots = new GatewaySnapshots(gateway, journal, alarms);
+  const daemon = await Daemon.start({
+    journal,
+    alarms,
+    watchdog: config.watchdog,
+    status: config.status === false ? null : config.status.listen,
+    statusOptional: flags.config === undefined && flags.status === undefined,
+    routes: new Map(),
+    snapshot: () => snapshots.take(),
+    reload: flags.config === undefined
+      ? null
+      : () => reload(gateway, flags.config!, overrides, journal),
   });
-  const targets = await resolveHub(target, log);
-  const uplink = await Uplink.open(endpoint, targets[0]!, {
-    ...clientPolicy("lossless"),
-    reopen: true,
-  });
-  endpoint.onEvent((event) => {
-    log.noteEvent(event, `hub ${target}`);
-    if (event.kind === "fault") dialNext(uplink.session, targets);
-  });
-  const inputs = listen === null ? null : await Inputs.open(listen, {
-    offer: (line) => uplink.offer(FairleadType.Line, line),
-    room: () => uplink.room(),
-  });
-  const readings = flags["no-readings"]
-    ? null
-    : new Readings((reading) => uplink.offer(FairleadType.Reading, reading));
-  const name = flags.name;
-  const status = new GatewayStatus({ name, target, hub, uplink, inputs, readings, recent, log });
-  const stopped = new Promise<void>((stop) => onStop(stop));
-  if (!drawn) introduce(log, hub, target, settings, inputs, flags["no-readings"]);
-  const view = drawn ? new LiveView((rows) => status.rows(rows)) : null;
+  if (!drawn) introduce(gateway, hub, daemon, journal);
+  const view = drawn
+    ? new LiveView(daemonRows(() => statusReport(snapshots.take()), daemon.statusUrl, recent))
+    : null;
   view?.start();
-  const tick = setInterval(async () => {
-    await status.update();
-    if (flags.json && hub === null) printLine(JSON.stringify(status.counts()));
-  }, TICK_MS);
-  readings?.start();
+  const tick = flags.json && !embedded
+    ? setInterval(() => printLine(JSON.stringify(statusReport(snapshots.take()))), TICK_MS)
+    : undefined;
   let left = 0;
   try {
-    await Promise.race([stopped, ...(hub === null ? [] : [hub.failed])]);
-    left = await drain(uplink, inputs, readings, log, nowMs() + flags.drain * 1000);
-    clearInterval(tick);
-  } finally {
+    const failures = hub === null ? [gateway.failed] : [gateway.failed, hub.hub.failed, hub.gone];
+    await Promise.race([daemon.stopped, ...failures]);
+    const { waiting } = sumOf(gateway);
+    if (waiting > 0) {
+      const open = countText(waiting, "message is", "messages are");
+      journal.note(`Draining: ${open} not acknowledged yet, Ctrl-C again ends at once`);
+    }
+    left = await gateway.stop(daemon.stopping(gateway.config.drainSeconds));
+  } catch (error) {
     view?.stop();
+    await daemon.close(false);
+    throw error;
   }
-  log.quiet = false;
-  log.note(
-    left === 0
-      ? `Stopped: all ${
-        countText(uplink.accepted, "message was", "messages were")
-      } acknowledged by the hub`
-      : `Stopped: ${
-        countText(left, "message was", "messages were")
-      } not acknowledged by the hub within ${flags.drain} s`,
-  );
-  const lost = status.lossText();
-  if (lost !== "") log.note(lost);
-  await endpoint.close();
-  await hub?.close();
-  return left === 0 ? Exit.Ok : Exit.Failure;
+  clearInterval(tick);
+  view?.stop();
+  journal.quiet = false;
+  journal.flush(true); // what was held back comes before the last words
+  const kept = config.spool.place === "disk" && gateway.commits.trouble === null;
+  conclude(gateway, left, kept, journal);
+  await hub?.close(nowMs());
+  await daemon.close(true);
+  gateway.close();
+  return left === 0 || kept ? Exit.Ok : Exit.Failure;
 }
 
 /** The embedded hub. */
-async function openHub(
-  { auth, io }: ConnectionSettings,
-  port: number,
-  output: HubOutput,
-): Promise<Hub> {
+async function openEmbedded(
+  config: GatewayConfig,
+  origins: ReadonlyMap<string, string>,
+  flags: Flags,
+  recent: RecentMessages | null,
+  journal: Journal,
+): Promise<HubService> {
+  const format = flags.json ? "json" : "text";
+  const from = "the gateway";
+  const loaded = await loadHubConfig(null, [
+    { path: "listen", value: `v2:127.0.0.1:${flags["hub-port"] ?? 0}`, from: "--hub-port" },
+    { path: "auth", value: config.auth, from },
+    { path: "io", value: config.io, from },
+    { path: "status", value: false, from },
+    { path: "outputs", value: recent === null ? { stdout: { type: "stdout", format } } : {}, from },
+  ]);
+  if (loaded.config === null) throw new Error(loaded.problems.map(problemText).join("\n"));
+  const silent = new Journal({ print: () => {} }); // the gateway's side tells the same
   try {
-    return await Hub.open({
-      address: `v2:127.0.0.1:${port}`,
-      auth,
-      io,
-      output,
-      onEvent: () => {}, // the gateway's side tells the same
+    return await HubService.open({
+      config: loaded.config,
+      auth: await configuredAuth(loaded.config, origins, "server"),
+      journal: silent,
+      alarms: new Alarms(journal),
+      view: recent,
     });
   } catch (error) {
-    throw new Error(`${(error as Error).message} with --hub-port`);
+    const { message } = error as Error;
+    throw new Error(message.replace(/: give another one$/, ": give another one with --hub-port"));
   }
 }
 
-/** The hub's addresses; a name may be unknown while the box's own network is still coming up. */
-async function resolveHub(target: string, log: EventLog): Promise<EntityAddr[]> {
-  for (let tries = 0;; tries++) {
-    try {
-      return await resolveAll(target);
-    } catch (error) {
-      if (tries === 0) log.note(`${(error as Error).message}; trying again until it is known`);
-      await delay(RESOLVE_MS);
-    }
-  }
+/** SIGHUP: takes over what can change, and says what cannot. */
+async function reload(
+  gateway: Gateway,
+  path: string,
+  overrides: readonly Override[],
+  journal: Journal,
+): Promise<void> {
+  const differences = await readAgain(
+    journal,
+    () => loadGatewayConfig(path, overrides),
+    (next) => compareGatewayConfigs(gateway.config, next),
+  );
+  if (differences !== null) await gateway.reload(differences.config, differences.changes);
 }
 
-/** Takes nothing new, and waits for the hub; returns how many messages it did not acknowledge. */
-async function drain(
-  uplink: Uplink,
-  inputs: Inputs | null,
-  readings: Readings | null,
-  log: EventLog,
-  deadlineMs: number,
-): Promise<number> {
-  readings?.stop();
-  await inputs?.stop(deadlineMs);
-  const waiting = uplink.session.unacknowledged;
-  if (waiting > 0) {
-    const open = countText(waiting, "message is", "messages are");
-    log.note(`Draining: ${open} not acknowledged yet, Ctrl-C again ends at once`);
+function sumOf({ senders }: Gateway): { waiting: number; acknowledged: number } {
+  let waiting = 0;
+  let acknowledged = 0;
+  for (const sender of senders.values()) {
+    waiting += sender.waiting;
+    acknowledged += sender.acknowledged;
   }
-  return await uplink.drain(deadlineMs) + (inputs?.waitingLines ?? 0);
+  return { waiting, acknowledged };
 }
 
-/** Says what goes where, where to send a line, and how to stop. */
+/** Says what goes where, how to send a line, where the status page is, and how to stop. */
 function introduce(
-  log: EventLog,
-  hub: Hub | null,
-  target: string,
-  settings: ConnectionSettings,
-  inputs: Inputs | null,
-  noReadings: boolean,
+  gateway: Gateway,
+  hub: HubService | null,
+  daemon: Daemon,
+  journal: Journal,
 ): void {
-  const what = [
-    ...(noReadings ? [] : ["this box's readings every second"]),
-    ...(inputs === null ? [] : [`lines sent to ${hostPort(inputs.host, inputs.port)}`]),
-  ].join(" and ") || "nothing, as --no-readings and --no-listen say,";
-  const verb = noReadings && inputs === null ? "goes" : "go";
-  const kind = hub === null ? "hub" : "embedded hub";
-  log.note(`Gateway: ${what} ${verb} to the ${kind} at ${addressText(target)} (${settings.mode})`);
-  for (const hint of inputHints(inputs)) log.note(hint);
-  log.note("Stop: Ctrl-C");
+  const { config, inputs, spool } = gateway;
+  const from = [...inputs.values()].map(({ input }) => `${input.name} (${input.where})`).join(", ");
+  const to = hub !== null
+    ? `the embedded hub at ${hub.hub.address}`
+    : Object.entries(config.hubs).map(([name, { addresses }]) =>
+      `hub ${name} at ${addresses.map(addressText).join(" or ")}`
+    ).join(" and ");
+  journal.note(`Gateway ${config.name}: ${from || "no input"} -> ${to} (${config.auth.mode})`);
+  const { messages } = spool;
+  const kept = messages === 0 ? "" : `, ${countText(messages, "message")} of the last run in it`;
+  journal.note(
+    config.spool.place === "disk"
+      ? `Spool: ${config.state}/spool.db${kept}`
+      : "Spool: in memory; --state DIR keeps it on disk",
+  );
+  for (const { input, type } of inputs.values()) {
+    if (type !== "lines") continue;
+    const [host, port] = input.where.split(/:(?=\d+$)/);
+    const { protocols } = config.inputs[input.name] as { protocols: readonly string[] };
+    if (protocols.includes("udp")) {
+      journal.note(`Try UDP: echo hello | nc -u -w0 ${host} ${port}`);
+    }
+    if (protocols.includes("tcp")) journal.note(`Try TCP: echo hello | nc -w1 ${host} ${port}`);
+  }
+  if (daemon.statusUrl !== null) journal.note(`Status: ${daemon.statusUrl}`);
+  journal.note("Stop: Ctrl-C");
+}
+
+/** The last words. */
+function conclude(
+  { commits, config, inputs, senders, spool }: Gateway,
+  left: number,
+  kept: boolean,
+  journal: Journal,
+): void {
+  const one = senders.size === 1;
+  const acknowledged = [...senders.values()].reduce((sum, sender) => sum + sender.acknowledged, 0);
+  const by = one ? "the hub" : "the hubs";
+  if (left === 0) {
+    const count = countText(acknowledged, "message was", "messages were");
+    journal.note(`Stopped: all ${count} acknowledged by ${by}`);
+  } else if (kept) {
+    const count = countText(left, "message waits", "messages wait");
+    journal.note(`Stopped: ${count} in the spool for the next start`);
+  } else {
+    const count = countText(left, "message was", "messages were");
+    journal.note(`Stopped: ${count} not acknowledged by ${by} within ${config.drainSeconds} s`);
+  }
+  if (commits.trouble !== null) {
+    const { message } = commits.trouble;
+    journal.event("error", "spool_fails", `What came last is not in the spool: ${message}`);
+  }
+  const lost = [
+    ...[...inputs.values()].map(({ input: { counts, name } }) =>
+      counts.dropped + counts.refused === 0
+        ? ""
+        : `${name} ${counts.dropped} dropped and ${counts.refused} refused`
+    ),
+    spool.dropped === 0 ? "" : `spool ${spool.dropped} dropped`,
+    spool.lost === 0 ? "" : `spool ${spool.lost} lost to damage`,
+  ].filter((text) => text !== "");
+  if (lost.length > 0) journal.note(`Not carried: ${lost.join(", ")}`);
 }

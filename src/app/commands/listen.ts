@@ -21,7 +21,7 @@ import {
 } from "../connection_flags.ts";
 import { countText } from "../count_text.ts";
 import { Endpoint } from "../endpoint.ts";
-import { EventLog } from "../event_log.ts";
+import { Journal } from "../status/journal.ts";
 import { FileIntake } from "../file_intake.ts";
 import { helpText } from "../help.ts";
 import { FairleadType } from "../message_types.ts";
@@ -170,7 +170,7 @@ class Receiver {
   failures = 0;
   /** Ends the receiving. */
   stop: () => void = () => {};
-  readonly #log = new EventLog();
+  readonly #log = new Journal({ times: false });
   readonly #intake: FileIntake | null;
   /** Sessions that were ended here: what they still sent is not taken. */
   readonly #refused = new WeakSet<Session>();

@@ -237,7 +237,8 @@ function handleClientIdent(connection: Connection, at: number, end: number, nowM
   if (next < 0) return next;
   const { messenger } = connection;
   if (ident.addrs.count === 0) return fail(Fault.Field, "CLIENT_IDENT addrs", at, 0, "one or more");
-  if (!messenger.own.has(ident.target, connection.local)) {
+  const { anyTarget } = messenger.options;
+  if (!anyTarget && !messenger.own.has(ident.target, connection.local)) {
     return fail(
       Fault.Field,
       `CLIENT_IDENT target ${ident.target}`,

@@ -61,6 +61,11 @@ export interface MessengerOptions {
   readonly frameBytesMax: number;
   /** Most that one session's outgoing messages may take. */
   readonly outboxBytesMax: number;
+  /**
+   * Take a CLIENT_IDENT whose target is no address of ours: behind a port forward or NAT a client
+   * knows another one. Ceph refuses it.
+   */
+  readonly anyTarget: boolean;
   /** GCM operations under one key; less than the counters allow in tests. */
   readonly nonceOperations?: number;
   /** Stop when authentication is done, without a session: what a probe wants. */
@@ -92,5 +97,6 @@ export const MESSENGER_DEFAULTS = {
   standbyMs: 24 * 3_600_000,
   frameBytesMax: FRAME_BYTES_MAX,
   outboxBytesMax: OUTBOX_BYTES_MAX,
+  anyTarget: false,
   stopBeforeIdent: false,
 } as const;
