@@ -11,6 +11,7 @@ import { printError, printLine } from "../../src/app/terminal.ts";
 import { crc32cFamily } from "./crc32c.ts";
 import type { Context, Family } from "./family.ts";
 import { footprintFamily } from "./footprint.ts";
+import { gatewayFamily } from "./gateway.ts";
 import { type Machine, machineText, readMachine, watchOthers } from "./machine.ts";
 import { oneWayFamily } from "./one_way.ts";
 import { requestReplyFamily } from "./request_reply.ts";
@@ -23,6 +24,7 @@ const FAMILIES: readonly Family[] = [
   secureFamily,
   oneWayFamily,
   footprintFamily,
+  gatewayFamily,
 ];
 
 const ROUNDS = 5;

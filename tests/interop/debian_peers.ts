@@ -295,8 +295,11 @@ async function exists(path: string): Promise<boolean> {
 /** Programs that the harness needs, and the packages that a bare machine may lack them from. */
 const TOOLS: Record<string, string[]> = {
   cc: ["gcc", "libc6-dev"],
+  chromium: ["chromium"],
   ip: ["iproute2"],
   mmdebstrap: ["mmdebstrap"],
+  mosquitto: ["mosquitto"],
+  mosquitto_pub: ["mosquitto-clients"],
   mount: ["mount"],
   strace: ["strace"],
 };
