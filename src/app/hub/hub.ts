@@ -31,6 +31,8 @@ import type { Output, Received } from "./output.ts";
 const FRAME_BYTES_MAX = 8 * 1024 * 1024;
 /** A required output, or the database, that refused is asked again after this. */
 const RETRY_MS = 1000;
+/** Troubles that are over when a gateway is greeted again. */
+const GATEWAY_TROUBLES: readonly string[] = ["spool_refused", "gateway_refused", "bad_envelope"];
 /** A box that holds a spool has this long to show that it lives when another one claims it. */
 const PROBE_MS = 3000;
 const PROBE_STEP_MS = 50;
@@ -357,7 +359,8 @@ export class Hub {
       if (more < 0) {
         const why = describeFault(batch.frontAt(index));
         this.refused++;
-        this.#options.onTrouble("bad_envelope", `${batch.session(index).peerName}: ${why}`);
+        const { peerName } = batch.session(index);
+        this.#options.onTrouble("bad_envelope", `${peerName} sent what is none: ${why}`, peerName);
         break; // its numbers are taken: it would not be better the next time
       }
       message.number = envelope.number;
@@ -495,7 +498,7 @@ export class Hub {
     const welcome = store.ledger.greet(gateway, hello, session, held);
     if (welcome.refused === undefined) {
       store.noteGreeted(store.ledger.find(gateway, hello.spool)!);
-      onTrouble("spool_refused", null, gateway);
+      for (const code of GATEWAY_TROUBLES) onTrouble(code, null, gateway);
     } else {
       this.refused++;
       onTrouble("spool_refused", welcome.refused.text, gateway);
@@ -523,7 +526,7 @@ export class Hub {
   #disconnect(session: Session, text: string): void {
     this.refused++;
     this.#options.store.ledger.release(session);
-    this.#options.onTrouble("gateway_refused", text);
+    this.#options.onTrouble("gateway_refused", text, session.peerName);
     this.#endpoint.disconnect(session);
   }
 }
