@@ -28,7 +28,7 @@ import { ClientIdent, writeClientIdent } from "../../src/wire/msgr2/ident.ts";
 import { PREAMBLE_SIZE, writePreamble } from "../../src/wire/msgr2/preamble.ts";
 import { Tag } from "../../src/wire/msgr2/tag.ts";
 import { controlFrame, RawPeer } from "../proto/raw_peer.ts";
-import { Fairlead, group, logged } from "./fairlead.ts";
+import { Fairlead, group } from "./fairlead.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const FILES_MAX = 96;
@@ -122,7 +122,7 @@ Deno.test("listen: a name with escapes and newlines forges no line and moves no 
   const conn = await enter(port, "x\x1b[2J\nSession with client.admin");
   assert.match(
     await listen.err.line(/Session/),
-    logged(/Session with client\.x\\x1b\[2J\\x0aSession\\x20with\\x20client\.admin stands/),
+    /^Session with client\.x\\x1b\[2J\\x0aSession\\x20with\\x20client\.admin stands/,
   );
   conn.close();
 });
