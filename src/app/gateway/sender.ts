@@ -41,8 +41,10 @@ import { delay } from "../delay.ts";
 
 /** Acknowledgements are looked for this often while something is not acknowledged. */
 const LOOK_MS = 10;
-/** How often everything else is looked at. */
-const TICK_MS = 200;
+/** The same while messages wait for their rate. */
+const LIMITED_MS = 50;
+/** How often everything else is looked at: an idle box should sleep. */
+const TICK_MS = 1000;
 /** A session that does not stand for so long gives way to the hub's next address. */
 const FAILOVER_MS = 5000;
 /** A hub that refuses is asked again after this. */
@@ -134,6 +136,8 @@ export class Sender {
   #waiting = false;
   readonly #timer: ReturnType<typeof setInterval>;
   #look: ReturnType<typeof setTimeout> | undefined;
+  /** Something waits only for its rate. */
+  #limited = false;
   #closed = false;
 
   /** @param options what it works with */
@@ -206,13 +210,17 @@ export class Sender {
       return;
     }
     this.#takeAcknowledged(session);
+    this.#limited = false;
     this.#send(session);
-    if (this.#inFlight.length > this.#acked) {
-      this.#look ??= setTimeout(() => {
-        this.#look = undefined;
-        this.pump();
-      }, LOOK_MS);
-    }
+    if (this.#inFlight.length > this.#acked) this.#lookIn(LOOK_MS);
+    else if (this.#limited) this.#lookIn(LIMITED_MS);
+  }
+
+  #lookIn(ms: number): void {
+    this.#look ??= setTimeout(() => {
+      this.#look = undefined;
+      this.pump();
+    }, ms);
   }
 
   #send(session: Session): void {
@@ -453,7 +461,9 @@ export class Sender {
   #isReady(stream: Stream, now: number): boolean {
     if (!this.#welcomed.has(stream.spool)) return false;
     if (this.#upTo(stream) >= stream.durable) return false;
-    return this.#limits.get(stream.route)?.allows(now) ?? true;
+    const allowed = this.#limits.get(stream.route)?.allows(now) ?? true;
+    if (!allowed) this.#limited = true;
+    return allowed;
   }
 
   #upTo(stream: Stream): number {
