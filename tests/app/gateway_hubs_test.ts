@@ -178,9 +178,12 @@ Deno.test("a hub that does not answer gives way to the next address, and nothing
   await using place = new Place();
   const [first, second] = [await place.hub("first"), await place.hub("second")];
   const gateway = place.start("gateway", box(place, { hq: [first.address, second.address] }));
-  const { http } = await started(gateway);
+  const { http, status } = await started(gateway);
   await post(http, "a", range(0, 50));
-  await until("the first has them", () => linesOf(first.file).length === 50);
+  await until(
+    "the first has acknowledged them",
+    async () => (await report(status)).upstreams[0].acknowledged === 50,
+  );
   first.hub.kill("SIGKILL");
   await post(http, "a", range(50, 100));
   await gateway.err.line(/Hub hq does not answer at .*: trying the next address/);

@@ -199,6 +199,17 @@ Deno.test("without --state: a hub killed while lines flow still gets every line"
   assert.deepEqual(numbered(ROUNDS * LINES_PER_ROUND).filter((line) => !seen.has(line)), []);
 });
 
+/** Reads until so many lines of a connection are on disk. */
+async function acknowledged(conn: Deno.TcpConn, count: number): Promise<void> {
+  let told = "";
+  const buffer = new Uint8Array(1024);
+  while (!`\n${told}`.endsWith(`\n${count}\n`)) {
+    const size = await conn.read(buffer);
+    assert.notEqual(size, null);
+    told += new TextDecoder().decode(buffer.subarray(0, size!));
+  }
+}
+
 Deno.test("a gateway killed after it acknowledged lines brings each of them once", async () => {
   const folder = await Deno.makeTempDir();
   const archive = `${folder}/messages.log`;
@@ -219,13 +230,7 @@ Deno.test("a gateway killed after it acknowledged lines brings each of them once
   await using first = Fairlead.start("gateway", "-c", config);
   using conn = await Deno.connect({ hostname: "127.0.0.1", port: await linePort(first) });
   await writeAll(conn, numbered(count).map((line) => `${line}\n`).join(""));
-  let told = "";
-  const buffer = new Uint8Array(1024);
-  while (!told.endsWith(`${count}\n`)) {
-    const size = await conn.read(buffer);
-    assert.notEqual(size, null);
-    told += new TextDecoder().decode(buffer.subarray(0, size!));
-  }
+  await acknowledged(conn, count);
   first.kill("SIGKILL");
   await first.end();
   await using second = Fairlead.start("gateway", "-c", config);
@@ -238,7 +243,9 @@ Deno.test("a gateway killed after it acknowledged lines brings each of them once
   second.kill("SIGKILL"); // in the middle of what it sends
   await second.end();
   await using third = Fairlead.start("gateway", "-c", config);
-  await sendTcp(await linePort(third), numbered(10, count).map((line) => `${line}\n`).join(""));
+  using more = await Deno.connect({ hostname: "127.0.0.1", port: await linePort(third) });
+  await writeAll(more, numbered(10, count).map((line) => `${line}\n`).join(""));
+  await acknowledged(more, 10);
   third.kill("SIGINT");
   assert.equal(await third.end(), 0);
   assert.match(
@@ -254,7 +261,7 @@ Deno.test("a gateway killed after it acknowledged lines brings each of them once
 Deno.test("a full spool makes TCP wait and drops UDP lines; both are told", async () => {
   const address = await freeAddress("v2:[::1]:0");
   const { gateway, port } = await start(
-    ...["--hub", address, "--no-readings", "--queue", "1", "--json"],
+    ...["--hub", address, "--no-readings", "--queue", "1", "--json", "--drain", "30"],
   );
   await using _ = gateway;
   const line = `${"x".repeat(60_000)}\n`;
