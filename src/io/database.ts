@@ -11,6 +11,7 @@
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { dirname } from "node:path";
+import { syncDirectory } from "./files.ts";
 
 /** Pages of the log after which it is written back: 4 MiB. */
 const CHECKPOINT_PAGES = 1024;
@@ -241,12 +242,6 @@ export class DamagedDatabase {
       take(next.value as T);
     }
   }
-}
-
-/** Makes names that were made in a directory durable. */
-export async function syncDirectory(path: string): Promise<void> {
-  using directory = await Deno.open(path);
-  await directory.sync();
 }
 
 function troubleOf(text: string): DatabaseTrouble {

@@ -199,7 +199,7 @@ async function runGateway(
   try {
     const failures = hub === null ? [gateway.failed] : [gateway.failed, hub.hub.failed, hub.gone];
     await Promise.race([daemon.stopped, ...failures]);
-    const { waiting } = sumOf(gateway);
+    const waiting = [...gateway.senders.values()].reduce((sum, one) => sum + one.waiting, 0);
     if (waiting > 0) {
       const open = countText(waiting, "message is", "messages are");
       journal.note(`Draining: ${open} not acknowledged yet, Ctrl-C again ends at once`);
@@ -268,16 +268,6 @@ async function reload(
     (next) => compareGatewayConfigs(gateway.config, next),
   );
   if (differences !== null) await gateway.reload(differences.config, differences.changes);
-}
-
-function sumOf({ senders }: Gateway): { waiting: number; acknowledged: number } {
-  let waiting = 0;
-  let acknowledged = 0;
-  for (const sender of senders.values()) {
-    waiting += sender.waiting;
-    acknowledged += sender.acknowledged;
-  }
-  return { waiting, acknowledged };
 }
 
 /** Says what goes where, how to send a line, where the status page is, and how to stop. */

@@ -26,6 +26,7 @@ import { U64 } from "../../mem/u64.ts";
 import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import {
   GREETING_VERSION,
+  greetingJson,
   type Hello,
   HOP_SIZE,
   parseWelcome,
@@ -65,7 +66,6 @@ const HISTORY_MAX = 10;
 const POLICY: Policy = { ...POLICIES.losslessClient, reopen: true };
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 /** What a route means to a hub that it names. */
 export interface Feed {
@@ -240,7 +240,7 @@ export class Sender {
   /** A WELCOME came. */
   handleWelcome(batch: Batch, index: number): void {
     if (batch.session(index) !== this.#session) return;
-    const welcome = parseWelcome(jsonOf(batch.front(index)));
+    const welcome = parseWelcome(greetingJson(batch.front(index)));
     if (typeof welcome === "string") {
       this.#options.note(`Hub ${this.name} answered something else: ${welcome}`);
       return;
@@ -521,13 +521,5 @@ export class Sender {
     if (session !== this.#session) return;
     this.#waiting = false;
     this.pump();
-  }
-}
-
-function jsonOf(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(decoder.decode(bytes));
-  } catch {
-    return null;
   }
 }

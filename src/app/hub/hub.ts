@@ -16,7 +16,7 @@ import type { AuthOptions, MessengerEvent } from "../../proto/msgr2/messenger.ts
 import { type Session, SessionState } from "../../proto/msgr2/session.ts";
 import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import { EnvelopeReader, PAYLOAD_BYTES_MAX, SPOOL_ID_SIZE } from "../../wire/gateway/envelope.ts";
-import { type Hello, Hop, parseHello, readHop } from "../../wire/gateway/post.ts";
+import { greetingJson, type Hello, Hop, parseHello, readHop } from "../../wire/gateway/post.ts";
 import { addressText } from "../address_text.ts";
 import { serverPolicy } from "../connection_flags.ts";
 import { Endpoint, type IoRoad } from "../endpoint.ts";
@@ -407,7 +407,7 @@ export class Hub {
     return outputs;
   }
 
-  /** Gives every required output the time to be safe; false when one refuses for now. */
+  /** Gives every required output the time to be safe; false when one refuses, and is to be asked again. */
   async #flush(): Promise<boolean> {
     const results = await Promise.all(this.#outputs.map(async ({ output }) => {
       if (!output.required) {
@@ -429,7 +429,7 @@ export class Hub {
     return results.every((safe) => safe);
   }
 
-  /** Stores numbers and positions, on the disk; false when the database refuses for now. */
+  /** Stores numbers and positions, on the disk; false when the database refuses, and is to be asked again. */
   async #store(): Promise<boolean> {
     const { database, onTrouble, spool, store } = this.#options;
     const positions: [string, string][] = [];
@@ -476,7 +476,7 @@ export class Hub {
   // ---- greetings
 
   async #takeHello(session: Session, front: Uint8Array): Promise<void> {
-    const hello = parseHello(jsonOf(front));
+    const hello = parseHello(greetingJson(front));
     if (typeof hello === "string") {
       this.#disconnect(session, `Cannot greet ${session.peerName}: ${hello}`);
       return;
@@ -567,12 +567,4 @@ function sameBytes(bytes: Uint8Array, at: number, length: number, other: Uint8Ar
     if (bytes[at + index] !== other[index]) return false;
   }
   return true;
-}
-
-function jsonOf(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(decoder.decode(bytes));
-  } catch {
-    return null;
-  }
 }

@@ -16,17 +16,11 @@
  * @module
  */
 import { nowMs } from "../../io/clock.ts";
+import { fileInfo } from "../../io/files.ts";
 import { type Input, type InputCounts, inputCounts, type Intake } from "../gateway/intake.ts";
 import { FileEvents } from "./file_events.ts";
 import { FollowedFile, type Place } from "./followed_file.ts";
-import {
-  compressedSince,
-  fileInfo,
-  generations,
-  modifiedMs,
-  rotated,
-  type Sibling,
-} from "./generations.ts";
+import { compressedSince, generations, modifiedMs, rotated, type Sibling } from "./generations.ts";
 
 /** The configuration of an input of type `file`. */
 export interface FileOptions {

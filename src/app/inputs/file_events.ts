@@ -5,7 +5,7 @@
  * @module
  */
 import { delay } from "../delay.ts";
-import { fileInfo } from "./generations.ts";
+import { fileInfo } from "../../io/files.ts";
 
 /** Changes within so long are one: a busy writer makes thousands a second. */
 const GATHER_MS = 10;

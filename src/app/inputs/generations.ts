@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { fileInfo } from "../../io/files.ts";
 
 /** Siblings that are looked at; a directory with more has the rest ignored. */
 const SIBLINGS_MAX = 1000;
@@ -84,18 +85,6 @@ export function compressedSince(found: readonly Sibling[], sinceMs: number): num
 /** Time of the last change; 0 where the file system keeps none. */
 export function modifiedMs(info: Deno.FileInfo): number {
   return info.mtime?.getTime() ?? 0;
-}
-
-/** What is at `path`, behind symbolic links; null when nothing is. */
-export async function fileInfo(path: string): Promise<Deno.FileInfo | null> {
-  try {
-    return await Deno.stat(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return null;
-    }
-    throw error;
-  }
 }
 
 function byAge(a: Sibling, b: Sibling): number {

@@ -14,16 +14,15 @@
  * @module
  */
 import { basename, dirname, join } from "node:path";
+import { fileInfo, syncDirectory } from "../../io/files.ts";
 import type { Output, OutputCounts, Received } from "../hub/output.ts";
 import { outputCounts } from "./counts.ts";
 import {
   type CutBack,
   cutBack,
-  fileInfo,
   type FilePosition,
   parsePosition,
   positionOf,
-  syncDirectory,
 } from "./file_position.ts";
 import { type Format, MessageBuffer } from "./format.ts";
 import { claim, moveAside, release } from "./rotation.ts";
@@ -311,7 +310,7 @@ async function openLocked(path: string): Promise<Deno.FsFile> {
         `Cannot write to ${path} as another process does: end it, or give another path`,
       );
     }
-    await syncDirectory(path);
+    await syncDirectory(dirname(path));
     return file;
   } catch (error) {
     file.close();

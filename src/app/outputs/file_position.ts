@@ -7,6 +7,7 @@
  * @module
  */
 import { basename, dirname, join } from "node:path";
+import { fileInfo } from "../../io/files.ts";
 
 /** What is stored with the numbers of a round. */
 export interface FilePosition {
@@ -77,22 +78,6 @@ export async function cutBack(stored: FilePosition): Promise<CutBack> {
     await file.sync();
   }
   return { path, trouble: "" };
-}
-
-/** What has this name; null when nothing has. */
-export async function fileInfo(path: string): Promise<Deno.FileInfo | null> {
-  try {
-    return await Deno.stat(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
-}
-
-/** Makes names of a directory as durable as what they name: fsync(2), "Notes". */
-export async function syncDirectory(path: string): Promise<void> {
-  using directory = await Deno.open(dirname(path), { read: true });
-  await directory.sync();
 }
 
 /** By its own name, or that of one moved aside: `NAME.1`, `NAME-20261121`. */

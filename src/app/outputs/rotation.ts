@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { basename } from "node:path";
-import { fileInfo, syncDirectory } from "./file_position.ts";
+import { basename, dirname } from "node:path";
+import { fileInfo, syncDirectory } from "../../io/files.ts";
 
 /** Moves `path` aside, or removes it when none is kept; of what was moved before, the oldest goes when `keep` are there already. */
 export async function moveAside(path: string, keep: number): Promise<void> {
@@ -22,7 +22,7 @@ export async function moveAside(path: string, keep: number): Promise<void> {
   }
   for (; free > 1; free--) await Deno.rename(`${path}.${free - 1}`, `${path}.${free}`);
   await Deno.rename(path, `${path}.1`);
-  await syncDirectory(path);
+  await syncDirectory(dirname(path));
 }
 
 /** Paths that outputs of this process write to. */

@@ -201,7 +201,7 @@ export class Commits {
     if (freePages > FREE_PAGES_KEPT && freePages > pages / 2) this.#database.compact(SHRINK_PAGES);
   }
 
-  /** One transaction; false when the database refuses for now. */
+  /** One transaction; false when the database refuses, and is to be asked again. */
   #write(part: "all" | "acknowledged"): boolean {
     if (part === "all" && this.#reserve?.present === false && !this.#stopped) {
       this.trouble = new DatabaseError(this.#database.path, { message: "disk is full" });

@@ -6,7 +6,8 @@
  * @module
  */
 import { dirname } from "node:path";
-import { DamagedDatabase, Database, DatabaseError, syncDirectory } from "../../io/database.ts";
+import { DamagedDatabase, Database, DatabaseError } from "../../io/database.ts";
+import { syncDirectory } from "../../io/files.ts";
 import { crc32c } from "../../wire/crc32c.ts";
 import { EnvelopeReader, SPOOL_ID_SIZE } from "../../wire/gateway/envelope.ts";
 import { regionOf } from "../../mem/region.ts";

@@ -26,6 +26,8 @@ export const GREETING_VERSION = 1;
 /** Streams that one HELLO may name. */
 export const STREAMS_MAX = 4096;
 
+const decoder = new TextDecoder();
+
 /** One stream in a HELLO. */
 export interface HelloStream {
   readonly stream: number;
@@ -85,6 +87,15 @@ export function readHop(from: Region, at: number, end: number, into: Hop): numbe
   into.stream = from.view.getUint32(at + STREAM, true);
   into.number = readCounter(from, at + NUMBER, "POST number");
   return into.number < 0 ? into.number : at + HOP_SIZE;
+}
+
+/** The JSON of a HELLO or WELCOME; null when it is none. */
+export function greetingJson(front: Uint8Array): unknown {
+  try {
+    return JSON.parse(decoder.decode(front));
+  } catch {
+    return null;
+  }
 }
 
 /** A HELLO from the network; a text says what is wrong with it. */
