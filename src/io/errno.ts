@@ -83,6 +83,10 @@ const BY_NAME = new Map(TABLE.map(([number, name]) => [name, number]));
 
 /** The numbers that code compares with; positive, as in the kernel's header. */
 export const Errno = {
+  /** No privilege for it. */
+  Eperm: 1,
+  /** Nothing has that name. */
+  Enoent: 2,
   /** Interrupted by a signal: repeat. */
   Eintr: 4,
   /** Anything without a better number. */
@@ -97,6 +101,8 @@ export const Errno = {
   Einval: 22,
   /** The peer has closed, and we wrote. */
   Epipe: 32,
+  /** A datagram larger than there is room for. */
+  Emsgsize: 90,
   /** The listening address is taken. */
   Eaddrinuse: 98,
   /** The address is not one of this machine's. */
@@ -105,6 +111,8 @@ export const Errno = {
   Econnaborted: 103,
   /** The peer reset the connection. */
   Econnreset: 104,
+  /** The kernel had no room for what it had to tell. */
+  Enobufs: 105,
   /** No connection on this socket. */
   Enotconn: 107,
   /** No answer in time. */
