@@ -13,7 +13,7 @@ import { type Connection, Phase } from "../proto/msgr2/connection.ts";
 import type { Messenger } from "../proto/msgr2/messenger.ts";
 import { EntityAddr } from "../wire/msgr2/entity_addr.ts";
 import { fromSocketAddress, hostText } from "./address.ts";
-import type { Deliver, Road } from "./loop.ts";
+import { type Deliver, PLAIN_TCP, type Road, type SessionTransport } from "./loop.ts";
 
 /** Pieces handed to one write: they are copied together. */
 const PIECES_PER_WRITE = 64;
@@ -78,6 +78,11 @@ export class DenoLoop implements Road {
   closeListeners(): void {
     for (const listener of this.#listeners) listener.close();
     this.#listeners.length = 0;
+  }
+
+  /** What carries a connection: Deno has no MPTCP. Null while there is none. */
+  transportOf(connection: Connection): SessionTransport | null {
+    return this.#streams.has(connection.id) ? PLAIN_TCP : null;
   }
 
   /** Ends the run and closes every socket. */

@@ -30,7 +30,7 @@ import { hostText, resolve } from "./address.ts";
 import { addressText } from "./address_text.ts";
 import { authNone } from "./auth.ts";
 import { DenoLoop } from "./deno_loop.ts";
-import { Loop, type Road } from "./loop.ts";
+import { Loop, type Road, type SessionTransport, type TcpOnly, type Transport } from "./loop.ts";
 
 /** Which sockets carry the bytes. */
 export type IoRoad = "auto" | "libc" | "deno";
@@ -47,6 +47,13 @@ export interface EndpointOptions {
   readonly policyFor?: (peerType: number) => Policy;
   /** Sockets: libc where FFI is allowed, else Deno's. */
   readonly io?: IoRoad;
+  /**
+   * Protocol of the sockets: `tcp` unless set. `auto` is MPTCP where the kernel has it, `mptcp` fails
+   * where it has none; with both a peer that speaks only TCP is served by TCP.
+   */
+  readonly transport?: Transport;
+  /** Hears once, with the reason, that `auto` has to do without MPTCP. */
+  readonly onTcpOnly?: TcpOnly;
   /** Everything else of the messenger: deadlines and limits. */
   readonly messenger?: Partial<
     Pick<MessengerOptions, keyof typeof MESSENGER_DEFAULTS | "nonceOperations" | "features">
@@ -126,8 +133,11 @@ export class Endpoint implements AsyncIterable<Batch> {
     });
     this.io = pickRoad(options.io ?? "auto");
     const deliver = (): boolean => this.#deliver();
+    const transport = options.transport ?? "tcp";
+    const onTcpOnly = options.onTcpOnly ?? ((): void => {});
+    if (this.io === "deno") refuseMptcp(transport, onTcpOnly);
     this.#road = this.io === "libc"
-      ? new Loop(this.messenger, deliver)
+      ? new Loop(this.messenger, deliver, transport, onTcpOnly)
       : new DenoLoop(this.messenger, deliver);
     this.messenger.onWork = (): void => this.#road.wake();
     this.#road.run().catch((error) => {
@@ -246,6 +256,11 @@ export class Endpoint implements AsyncIterable<Batch> {
   /** Resolves when the peer has acknowledged everything; on a lossy session when it is sent. */
   flushed(session: Session): Promise<void> {
     return this.#wait(session, "flushed");
+  }
+
+  /** What carries a session at the moment, asked of the kernel; null while nothing does. */
+  transportOf({ connection }: Session): SessionTransport | null {
+    return connection === null ? null : this.#road.transportOf(connection);
   }
 
   /** Ends a session: CLOSE where the peer knows it. What it had queued is dropped. */
@@ -388,6 +403,18 @@ function settle(waiter: Waiter): boolean {
 /** Half the share is free, and as much as the last refused message wanted. */
 function hasRoom({ bytes, bytesMax, wanted }: Outbox): boolean {
   return bytes === 0 || (bytes <= bytesMax / 2 && bytes + wanted <= bytesMax);
+}
+
+/** Deno's own sockets are of TCP. */
+function refuseMptcp(transport: Transport, onTcpOnly: TcpOnly): void {
+  if (transport === "auto") {
+    onTcpOnly("Sessions use TCP, with one path only, as io=deno has no MPTCP");
+  }
+  if (transport !== "mptcp") return;
+  throw new Error(
+    "Cannot use transport=mptcp as Deno's own sockets have no MPTCP: current value of io is deno, " +
+      "use --io=libc",
+  );
 }
 
 function pickRoad(io: IoRoad): "libc" | "deno" {

@@ -11,11 +11,19 @@
 import { Poller, Ready, yieldProcessor } from "../io/epoll.ts";
 import { Errno, errnoText } from "../io/errno.ts";
 import { nowMs } from "../io/clock.ts";
+import {
+  IPPROTO_MPTCP,
+  MPTCP_SWITCHED_OFF,
+  mptcpPathless,
+  mptcpRefusal,
+  mptcpToken,
+} from "../io/mptcp_socket.ts";
 import { SocketAddress } from "../io/socket_address.ts";
 import {
   accept,
   close,
   connectTcp,
+  IPPROTO_TCP,
   listenTcp,
   localAddress,
   peerAddress,
@@ -47,9 +55,29 @@ const BACKLOG = 512;
 const ACCEPT_RETRY_MS = 100;
 /** How often deadlines are looked at while there is work. */
 const DEADLINE_SCAN_MS = 10;
+/** How often MPTCP connections are looked at for having no path left. */
+const PATHS_LOOK_MS = 1000;
+/** Time to get another path; then a new connection is the better way. */
+const PATHLESS_MS = 2000;
 /** Ids of listeners in the poller; connections count from 1. */
 const LISTENER_IDS = 1 << 30;
 const INTEREST = Ready.In | Ready.Out | Ready.PeerClosed | Ready.Edge;
+
+/** Which protocol carries the bytes: `auto` is MPTCP where the kernel has it. */
+export type Transport = "auto" | "tcp" | "mptcp";
+
+/** What carries one session at the moment. */
+export interface SessionTransport {
+  /** What the kernel came to, whatever was asked for. */
+  readonly transport: "tcp" | "mptcp";
+  /** The kernel's token of the MPTCP connection, by which its paths are found; 0 of plain TCP. */
+  readonly token: number;
+  /** MPTCP was offered, and the peer, or something on the way, has none. */
+  readonly fallback: boolean;
+}
+
+/** A connection of plain TCP that was not to be anything else. */
+export const PLAIN_TCP: SessionTransport = { transport: "tcp", token: 0, fallback: false };
 
 /** What a loop offers to the endpoint; two implementations, libc and Deno. */
 export interface Road {
@@ -63,14 +91,28 @@ export interface Road {
   stop(): Promise<void>;
   /** Closes listeners, connections go on. */
   closeListeners(): void;
+  /** What carries a connection; null while there is none. */
+  transportOf(connection: Connection): SessionTransport | null;
 }
 
 /** What the endpoint does in each turn, between reading and sending. */
 export type Deliver = () => boolean;
 
+/** Called once, with the reason, when `auto` has to do without MPTCP. */
+export type TcpOnly = (why: string) => void;
+
+interface Listener {
+  readonly fd: number;
+  readonly protocol: number;
+}
+
 interface Link {
   readonly connection: Connection;
   readonly fd: number;
+  /** What was asked for: the kernel may have fallen back. */
+  readonly protocol: number;
+  /** When it was seen to have no path; Infinity while it has one. */
+  pathlessMs: number;
   readable: boolean;
   writable: boolean;
   ended: boolean;
@@ -81,11 +123,14 @@ interface Link {
 export class Loop implements Road {
   readonly #messenger: Messenger;
   readonly #deliver: Deliver;
+  readonly #transport: Transport;
+  readonly #tcpOnly: TcpOnly;
   readonly #poller = new Poller();
   readonly #links = new Map<number, Link>();
   readonly #active: Link[] = [];
-  readonly #listeners = new Map<number, number>();
+  readonly #listeners = new Map<number, Listener>();
   readonly #address = new SocketAddress();
+  #saidTcpOnly = false;
   #stopped = false;
   #parked = false;
   #parkedUntil = Infinity;
@@ -93,19 +138,23 @@ export class Loop implements Road {
   #inTurn = false;
   #scannedMs = 0;
   #running: Promise<void> | null = null;
+  #pathsTimer: ReturnType<typeof setInterval> | undefined;
 
   /** @param deliver hands batches and events to the application; true when there was something */
-  constructor(messenger: Messenger, deliver: Deliver) {
+  constructor(messenger: Messenger, deliver: Deliver, transport: Transport, tcpOnly: TcpOnly) {
     this.#messenger = messenger;
     this.#deliver = deliver;
+    this.#transport = transport;
+    this.#tcpOnly = tcpOnly;
   }
 
   /** Listens on a numeric host; returns the bound address, or a negated errno. */
   listen(host: string, port: number): SocketAddress | number {
-    const fd = listenTcp(host, port, BACKLOG);
+    const protocol = this.#protocol();
+    const fd = listenTcp(host, port, BACKLOG, protocol);
     if (fd < 0) return fd;
     const id = LISTENER_IDS + this.#listeners.size;
-    this.#listeners.set(id, fd);
+    this.#listeners.set(id, { fd, protocol });
     const bound = new SocketAddress();
     localAddress(fd, bound);
     const added = this.#poller.add(fd, id, Ready.In);
@@ -134,17 +183,27 @@ export class Loop implements Road {
 
   /** Closes listeners, connections go on. */
   closeListeners(): void {
-    for (const fd of this.#listeners.values()) {
+    for (const { fd } of this.#listeners.values()) {
       this.#poller.remove(fd);
       close(fd);
     }
     this.#listeners.clear();
   }
 
+  /** What carries a connection, asked of the kernel; null while there is none. */
+  transportOf(connection: Connection): SessionTransport | null {
+    const link = this.#links.get(connection.id);
+    if (link === undefined || connection.phase === Phase.Opening) return null;
+    if (link.protocol === IPPROTO_TCP) return PLAIN_TCP;
+    const token = mptcpToken(link.fd);
+    return { transport: token === 0 ? "tcp" : "mptcp", token, fallback: token === 0 };
+  }
+
   /** Ends the run and closes every socket. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
+    clearInterval(this.#pathsTimer);
     this.#poller.wake();
     await this.#running;
     this.closeListeners();
@@ -216,19 +275,55 @@ export class Loop implements Road {
 
   #open(connection: Connection, now: number): void {
     const host = hostText(connection.peer);
-    const fd = connectTcp(host, connection.peer.port);
+    const protocol = this.#protocol();
+    const fd = connectTcp(host, connection.peer.port, protocol);
     if (fd < 0) {
       connection.handleEnd(`Cannot connect to ${connection.peer}: ${errnoText(fd)}`, now);
       return;
     }
-    this.#link(connection, fd, false);
+    this.#link(connection, fd, protocol, false);
   }
 
-  #link(connection: Connection, fd: number, writable: boolean): void {
+  /** Asked anew for every socket, as net.mptcp.enabled may change while we run. */
+  #protocol(): number {
+    if (this.#transport === "tcp") return IPPROTO_TCP;
+    if (this.#transport === "mptcp") return IPPROTO_MPTCP;
+    const refusal = mptcpRefusal();
+    if (refusal === 0) return IPPROTO_MPTCP;
+    if (!this.#saidTcpOnly) this.#tcpOnly(tcpOnlyText(refusal));
+    this.#saidTcpOnly = true;
+    return IPPROTO_TCP;
+  }
+
+  #link(connection: Connection, fd: number, protocol: number, writable: boolean): void {
     setNoDelay(fd);
-    const link = { connection, fd, readable: false, writable, ended: false, active: false };
+    const link = {
+      connection,
+      fd,
+      protocol,
+      pathlessMs: Infinity,
+      readable: false,
+      writable,
+      ended: false,
+      active: false,
+    };
     this.#links.set(connection.id, link);
     this.#poller.add(fd, connection.id, INTEREST);
+    if (protocol !== IPPROTO_MPTCP) return;
+    this.#pathsTimer ??= setInterval(() => this.#endPathless(nowMs()), PATHS_LOOK_MS);
+  }
+
+  /** Ends connections whose last path is gone, which no readiness tells. */
+  #endPathless(now: number): void {
+    for (const link of this.#links.values()) {
+      const { connection, protocol } = link;
+      if (protocol !== IPPROTO_MPTCP || link.ended) continue;
+      if (connection.phase === Phase.Opening || connection.phase >= Phase.Draining) continue;
+      link.pathlessMs = mptcpPathless(link.fd) ? Math.min(link.pathlessMs, now) : Infinity;
+      if (now - link.pathlessMs < PATHLESS_MS) continue;
+      connection.handleEnd("Connection failed: its last path is gone", now);
+      this.wake();
+    }
   }
 
   #handleReady(id: number, bits: number, now: number): void {
@@ -272,7 +367,7 @@ export class Loop implements Road {
     const listener = this.#listeners.get(id);
     if (listener === undefined) return;
     for (let index = 0; index < ACCEPTS_PER_TURN; index++) {
-      const fd = accept(listener);
+      const fd = accept(listener.fd);
       if (fd < 0) {
         if (fd !== -Errno.Eagain && fd !== -Errno.Econnaborted) this.#rest(id, listener);
         return;
@@ -288,16 +383,16 @@ export class Loop implements Road {
         close(fd);
         continue;
       }
-      this.#link(connection, fd, true);
+      this.#link(connection, fd, listener.protocol, true);
       connection.handleConnected(now);
     }
   }
 
   /** Leaves a listener alone for a while. */
-  #rest(id: number, listener: number): void {
-    this.#poller.remove(listener);
+  #rest(id: number, listener: Listener): void {
+    this.#poller.remove(listener.fd);
     setTimeout(() => {
-      if (this.#listeners.get(id) === listener) this.#poller.add(listener, id, Ready.In);
+      if (this.#listeners.get(id) === listener) this.#poller.add(listener.fd, id, Ready.In);
     }, ACCEPT_RETRY_MS);
   }
 
@@ -386,4 +481,12 @@ export class Loop implements Road {
     this.#poller.remove(link.fd);
     close(link.fd);
   }
+}
+
+function tcpOnlyText(refusal: number): string {
+  const remedy = refusal === MPTCP_SWITCHED_OFF
+    ? ", sysctl net.mptcp.enabled=1 switches it on"
+    : "";
+  return "Sessions use TCP, with one path only, as this kernel has no MPTCP: " +
+    `${errnoText(refusal)}${remedy}`;
 }

@@ -1,5 +1,5 @@
 /**
- * TCP sockets: non-blocking, closed on exec, straight over libc. Every function answers 0 or
+ * TCP and MPTCP sockets: non-blocking, closed on exec, straight over libc. Every function answers 0 or
  * more, or a negated errno as the kernel does. Bytes are received into and sent from the arena;
  * neither road allocates (tests/io/allocation_test.ts). socket(7), tcp(7), ipv6(7).
  *
@@ -21,7 +21,8 @@ const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
 const SO_RCVBUF = 8;
-const IPPROTO_TCP = 6;
+/** Protocol of a socket that has one path. */
+export const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 
 // struct sockaddr_in and sockaddr_in6; the family is in host order, the port in network order.
@@ -51,10 +52,16 @@ export const Shutdown = { Read: 0, Write: 1, Both: 2 } as const;
 
 /**
  * Opens a listener on a numeric host and a port (0: any free one, see {@linkcode localAddress}).
- * SO_REUSEADDR is set, so that a restarted process gets its port back at once.
+ * SO_REUSEADDR is set, so that a restarted process gets its port back at once. With IPPROTO_MPTCP
+ * it accepts those who speak only TCP too, as sockets of TCP.
  */
-export function listenTcp(host: string, port: number, backlog: number): number {
-  const fd = openFor(host, port);
+export function listenTcp(
+  host: string,
+  port: number,
+  backlog: number,
+  protocol = IPPROTO_TCP,
+): number {
+  const fd = openFor(host, port, protocol);
   if (fd < 0) return fd;
   const bytes = writeSockaddr(parsed);
   let result = setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -65,10 +72,11 @@ export function listenTcp(host: string, port: number, backlog: number): number {
 
 /**
  * Starts connecting to a numeric host; wait for `Ready.Out`, then ask {@linkcode socketError}.
- * A zone of a link-local address may be an index or an interface's name: `fe80::1%eth0`.
+ * A zone of a link-local address may be an index or an interface's name: `fe80::1%eth0`. With
+ * IPPROTO_MPTCP the kernel goes on with TCP when the peer speaks nothing else.
  */
-export function connectTcp(host: string, port: number): number {
-  const fd = openFor(host, port);
+export function connectTcp(host: string, port: number, protocol = IPPROTO_TCP): number {
+  const fd = openFor(host, port, protocol);
   if (fd < 0) return fd;
   const result = fold(libc().connect(fd, sockaddrBytes, writeSockaddr(parsed)));
   return result === 0 || result === -Errno.Einprogress ? fd : closeWith(fd, result);
@@ -164,9 +172,9 @@ export function close(fd: number): number {
 }
 
 /** A socket of the family that `host` has, which is left in `parsed`; `-EINVAL` for a name. */
-function openFor(host: string, port: number): number {
+function openFor(host: string, port: number, protocol: number): number {
   if (!parsed.set(withZoneIndex(host), port)) return -Errno.Einval;
-  return fold(libc().socket(parsed.family, SOCK_STREAM_CLOEXEC_NONBLOCK, 0));
+  return fold(libc().socket(parsed.family, SOCK_STREAM_CLOEXEC_NONBLOCK, protocol));
 }
 
 /** `fe80::1%eth0` with the interface's index in place of its name; unknown names stay. */

@@ -58,6 +58,14 @@ export const IO_SCHEMA = {
   about: "Sockets: libc through FFI, or Deno's own.",
 } as const;
 
+/** Whether sessions may have several paths. */
+export const TRANSPORT_SCHEMA = {
+  kind: "text",
+  choices: ["auto", "tcp"],
+  default: "auto",
+  about: "Sessions over MPTCP where the kernel has it, or over TCP.",
+} as const;
+
 /** Where what must survive a restart is kept. */
 export const STATE_SCHEMA = {
   kind: "or",

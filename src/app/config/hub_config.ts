@@ -17,6 +17,7 @@ import {
   LOG_SCHEMA,
   STATE_SCHEMA,
   STATUS_LISTEN,
+  TRANSPORT_SCHEMA,
   WATCHDOG_SCHEMA,
 } from "./common_config.ts";
 import { ENTITY_NAME, HOST_PORT, MSGR2_ADDRESS, PATH, PORT_NAME, TOPIC_FILTER } from "./forms.ts";
@@ -147,6 +148,7 @@ export const HUB_SCHEMA = {
     state: STATE_SCHEMA,
     auth: AUTH_SCHEMA,
     io: IO_SCHEMA,
+    transport: TRANSPORT_SCHEMA,
     outputs: {
       kind: "map",
       names: PORT_NAME,

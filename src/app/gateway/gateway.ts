@@ -26,6 +26,7 @@ import { type OpenSpool, openSpool } from "../spool/open_spool.ts";
 import type { Spool } from "../spool/spool.ts";
 import { makeStateDirectory } from "../state_directory.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
+import type { PathsOf } from "../status/snapshot.ts";
 import { InputIntake, type IntakeTarget } from "./input_intake.ts";
 import type { Input } from "./intake.ts";
 import { Router, type Way } from "./router.ts";
@@ -45,6 +46,8 @@ export interface GatewayOptions {
   readonly alarms: Alarms;
   /** Make a new spool id: what is stored is sent under it from the start. */
   readonly newSpoolId: boolean;
+  /** Tells the paths of a session's MPTCP connection; without it they are not told. */
+  readonly pathsOf?: PathsOf;
 }
 
 /** An input with what it was made from. */
@@ -64,11 +67,15 @@ export class Gateway implements IntakeTarget {
   unrouted = 0;
   /** What was lost with a damaged database. */
   readonly lostAtStart: number;
+  /** Tells the paths of an MPTCP connection; null when nobody does. */
+  readonly pathsOf: PathsOf | null;
   readonly #database: Database;
   readonly #endpoint: Endpoint;
   readonly #journal: Journal;
   readonly #alarms: Alarms;
   readonly #timer: ReturnType<typeof setInterval>;
+  /** Hubs whose sessions were told to use TCP. */
+  readonly #pathless = new Set<string>();
   #config: GatewayConfig;
   #router: Router;
 
@@ -121,6 +128,7 @@ export class Gateway implements IntakeTarget {
     this.#database = opened.database;
     this.#journal = journal;
     this.#alarms = alarms;
+    this.pathsOf = options.pathsOf ?? null;
     this.lostAtStart = opened.salvage?.lost ?? 0;
     this.spool = opened.spool;
     this.commits = new Commits(opened, config.spool.commitIntervalMs, () => {
@@ -131,6 +139,8 @@ export class Gateway implements IntakeTarget {
       ...entityOptions(config.name),
       auth,
       io: config.io as IoRoad,
+      transport: config.transport,
+      onTcpOnly: (why) => journal.note(why),
       messenger: { outboxBytesMax: OUTBOX_BYTES_MAX, backoffMaxMs: BACKOFF_MAX_MS },
     });
     this.#endpoint.onEvent((event) => this.#handleEvent(event));
@@ -289,6 +299,7 @@ export class Gateway implements IntakeTarget {
       "error",
       full ? `The spool is full (${bytesMax} bytes): ${meaning}` : "",
     );
+    for (const sender of this.senders.values()) this.#noteTransport(sender);
     for (const sender of this.senders.values()) {
       const text = sender.refusal === "" ? "" : `Hub ${sender.name} refuses: ${sender.refusal}`;
       this.#alarm("hub_refuses", "error", text, sender.name);
@@ -296,6 +307,14 @@ export class Gateway implements IntakeTarget {
     const lost = spool.lost > 0 ? `${spool.lost} messages were lost to damage of the spool` : "";
     this.#alarm("spool_lost", "error", lost);
     this.#journal.flush();
+  }
+
+  /** Once for each hub: MPTCP was offered, and the hub's kernel has none. */
+  #noteTransport({ name, transport }: Sender): void {
+    if (transport?.fallback !== true) return void this.#pathless.delete(name);
+    if (this.#pathless.has(name)) return;
+    this.#pathless.add(name);
+    this.#journal.note(`Session with hub ${name} uses TCP, with one path only: it has no MPTCP`);
   }
 
   #alarm(code: string, level: "error" | "warning", text: string, name = ""): void {

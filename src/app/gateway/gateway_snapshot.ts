@@ -7,9 +7,12 @@ import { nowMs } from "../../io/clock.ts";
 import { conModeName } from "../../wire/msgr2/auth.ts";
 import type { Session } from "../../proto/msgr2/session.ts";
 import { addressText } from "../address_text.ts";
+import type { SessionTransport } from "../loop.ts";
+import { connectionText } from "../paths/access_message.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
 import { processStatus, writtenBytes } from "../status/process_stat.ts";
 import type {
+  PathsOf,
   PortStatus,
   SessionStatus,
   Snapshot,
@@ -47,7 +50,7 @@ export class GatewaySnapshots {
       startedMs: this.#startedMs,
       ready: gateway.commits.trouble === null && !gateway.spool.full,
       alarms: this.#alarms.list(),
-      sessions: senders.map(senderStatus),
+      sessions: senders.map((sender) => senderStatus(sender, gateway.pathsOf)),
       inputs: this.#inputs(),
       spool: this.#spool(),
       upstreams: senders.map(upstreamStatus),
@@ -89,7 +92,7 @@ export class GatewaySnapshots {
 }
 
 /** A session, as its sender knows it. */
-export function senderStatus(sender: Sender): SessionStatus {
+export function senderStatus(sender: Sender, pathsOf: PathsOf | null): SessionStatus {
   const { history, name, session, sinceMs, state } = sender;
   const address = session === null
     ? ""
@@ -99,6 +102,7 @@ export function senderStatus(sender: Sender): SessionStatus {
     // A session without a connection goes on where it was: its own word tells that.
     state: state === "sending" ? session?.stateName ?? state : state,
     address,
+    ...transportStatus(sender.transport, pathsOf),
     sinceMs: Date.now() - (nowMs() - sinceMs),
     history: [...history],
   };
@@ -121,6 +125,20 @@ export function sessionStatus(
     unacknowledged: session?.unacknowledged ?? 0,
     reconnects: session?.reconnects ?? 0,
   };
+}
+
+/** What carries a session, and by which paths; nothing while nothing carries it. */
+export function transportStatus(
+  carried: SessionTransport | null,
+  pathsOf: PathsOf | null,
+): Pick<SessionStatus, "transport" | "connection" | "paths"> {
+  if (carried === null) return {};
+  const { fallback, token, transport } = carried;
+  if (transport === "tcp") return { transport: fallback ? "tcp: the peer has no MPTCP" : "tcp" };
+  const paths = pathsOf?.(token) ?? [];
+  const connection = connectionText(token);
+  // A session that stands has a path: none at all means that nobody could tell.
+  return { transport, connection, ...(paths.length === 0 ? {} : { paths }) };
 }
 
 /** What a sender has done. */

@@ -34,6 +34,7 @@ import {
   writeHop,
 } from "../../wire/gateway/post.ts";
 import type { Endpoint } from "../endpoint.ts";
+import type { SessionTransport } from "../loop.ts";
 import { FairleadType } from "../message_types.ts";
 import type { Spool } from "../spool/spool.ts";
 import { Stream } from "../spool/stream.ts";
@@ -158,6 +159,11 @@ export class Sender {
   /** The session, when one was made. */
   get session(): Session | null {
     return this.#session;
+  }
+
+  /** What carries the session at the moment; null while nothing does. */
+  get transport(): SessionTransport | null {
+    return this.#session === null ? null : this.#options.endpoint.transportOf(this.#session);
   }
 
   /** Where it is: `connecting`, `greeting`, `sending`, `refused`. */

@@ -20,6 +20,7 @@ import { greetingJson, type Hello, Hop, parseHello, readHop } from "../../wire/g
 import { addressText } from "../address_text.ts";
 import { serverPolicy } from "../connection_flags.ts";
 import { Endpoint, type IoRoad } from "../endpoint.ts";
+import type { SessionTransport, TcpOnly, Transport } from "../loop.ts";
 import { FairleadType, messageTypeName } from "../message_types.ts";
 import { printableWord } from "../printable.ts";
 import type { Spool, Written } from "../spool/spool.ts";
@@ -57,6 +58,9 @@ export interface HubOptions {
   readonly address: string;
   readonly auth: AuthOptions;
   readonly io: IoRoad;
+  /** Protocol of the sockets, and who hears that it is not what it could be; `tcp` unless set. */
+  readonly transport?: Transport;
+  readonly onTcpOnly?: TcpOnly;
   /** Its file; in memory when null: numbers are then forgotten with the process. */
   readonly database: Database;
   readonly store: HubStore;
@@ -134,12 +138,14 @@ export class Hub {
   private constructor(options: HubOptions) {
     this.#options = options;
     this.#outputs = options.outputs;
-    const { auth, io } = options;
+    const { auth, io, onTcpOnly, transport } = options;
     this.failed = new Promise((_resolve, reject) => this.#fail = reject);
     this.failed.catch(() => {}); // whoever waits for it hears it as well
     this.#endpoint = new Endpoint({
       auth,
       io,
+      transport,
+      onTcpOnly,
       policyFor: () => serverPolicy("lossless"),
       messenger: { frameBytesMax: FRAME_BYTES_MAX, anyTarget: true },
     });
@@ -157,6 +163,11 @@ export class Hub {
     return [...this.#endpoint.messenger.sessions.values()].map((session) =>
       [printableWord(session.peerName), session] as const
     );
+  }
+
+  /** What carries a session at the moment; null while nothing does. */
+  transportOf(session: Session): SessionTransport | null {
+    return this.#endpoint.transportOf(session);
   }
 
   /** Ends; the last acknowledgements leave, and the gateways keep their sessions for the next hub. */

@@ -24,6 +24,7 @@ import { StdoutOutput } from "../outputs/stdout.ts";
 import type { Handler } from "../status/http.ts";
 import { Spool, SPOOL_SCHEMA } from "../spool/spool.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
+import type { PathsOf } from "../status/snapshot.ts";
 import { ForwardOutput } from "./forward.ts";
 import { Hub, type HubOutput, openHubDatabase } from "./hub.ts";
 import { HubStore } from "./hub_store.ts";
@@ -43,6 +44,8 @@ export interface HubServiceOptions {
   readonly alarms: Alarms;
   /** An output beside those of the configuration: a live view. */
   readonly view: Output | null;
+  /** Tells the paths of a session's MPTCP connection; without it they are not told. */
+  readonly pathsOf?: PathsOf;
 }
 
 /** An output with what it was made from. */
@@ -59,6 +62,8 @@ export class HubService {
   readonly spool: Spool | null;
   /** Streams of server-sent events, for the status listener. */
   readonly routes = new Map<string, Handler>();
+  /** Tells the paths of an MPTCP connection; null when nobody does. */
+  readonly pathsOf: PathsOf | null;
   #config: HubConfig;
   readonly #store: HubStore;
   readonly #view: Output | null;
@@ -114,6 +119,8 @@ export class HubService {
       address: config.listen,
       auth,
       io: config.io as IoRoad,
+      transport: config.transport,
+      onTcpOnly: (why) => journal.note(why),
       database,
       store,
       outputs: wantedOf(outputs, config, options.view),
@@ -131,7 +138,7 @@ export class HubService {
   }
 
   private constructor(
-    { auth, config, journal, view }: HubServiceOptions,
+    { auth, config, journal, pathsOf, view }: HubServiceOptions,
     hub: Hub,
     database: Database,
     store: HubStore,
@@ -142,6 +149,7 @@ export class HubService {
     this.#store = store;
     this.#view = view;
     this.#journal = journal;
+    this.pathsOf = pathsOf ?? null;
     this.hub = hub;
     this.outputs = outputs;
     for (const name of outputs.keys()) this.#route(name);
@@ -153,6 +161,7 @@ export class HubService {
       ...entityOptions(config.name),
       auth,
       io: config.io as IoRoad,
+      transport: config.transport,
     });
     this.#endpoint?.onEvent((event) => this.#handleEvent(event));
     this.#endpoint?.handle((batch) => {

@@ -5,7 +5,12 @@
  */
 import type { Session } from "../../proto/msgr2/session.ts";
 import { addressText } from "../address_text.ts";
-import { senderStatus, sessionStatus, upstreamStatus } from "../gateway/gateway_snapshot.ts";
+import {
+  senderStatus,
+  sessionStatus,
+  transportStatus,
+  upstreamStatus,
+} from "../gateway/gateway_snapshot.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
 import { faults } from "../status/health.ts";
 import { processStatus } from "../status/process_stat.ts";
@@ -33,7 +38,7 @@ export class HubSnapshots {
 
   /** How it is now. */
   take(): Snapshot {
-    const { config, hub, senders } = this.#service;
+    const { config, hub, pathsOf, senders } = this.#service;
     const forwarding = [...senders.values()];
     return {
       role: "hub",
@@ -47,7 +52,7 @@ export class HubSnapshots {
         ...hub.sessions().slice(0, SESSIONS_MAX).map(([name, session]) =>
           this.#session(name, session)
         ),
-        ...forwarding.map(senderStatus),
+        ...forwarding.map((sender) => senderStatus(sender, pathsOf)),
       ],
       outputs: this.#outputs(),
       ...(forwarding.length > 0 ? { upstreams: forwarding.map(upstreamStatus) } : {}),
@@ -66,6 +71,7 @@ export class HubSnapshots {
     return {
       ...sessionStatus(name, session),
       address: addressText(session.connection?.peer ?? session.peerAddrs),
+      ...transportStatus(this.#service.hub.transportOf(session), this.#service.pathsOf),
       sinceMs: since.atMs,
       history: lastFault === "" ? [] : [{ atMs: since.atMs, text: lastFault }],
     };

@@ -6,7 +6,7 @@
  * @module
  */
 import { faults } from "./health.ts";
-import type { PortStatus, Snapshot } from "./snapshot.ts";
+import type { PortStatus, SessionPath, Snapshot } from "./snapshot.ts";
 
 /** Media type of the text. */
 export const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -76,6 +76,16 @@ export function metricsText(snapshot: Snapshot): string {
     "State, mode and address of the session; the value counts them.",
     () => 1,
   ]]);
+  text.table("fairlead_session", sessions, ({ name }) => ({ session: name }), [[
+    "paths",
+    "gauge",
+    "Paths of the session that are up.",
+    ({ paths }) => paths?.filter(({ state }) => state === "established").length,
+  ]]);
+  text.table("fairlead_session_path", sessions.flatMap(pathsOf), pathLabels, [
+    ["sent_bytes_total", "counter", "Bytes sent on this path.", ({ bytesSent }) => bytesSent],
+    ["received_bytes_total", "counter", "Bytes received on it.", (row) => row.bytesReceived],
+  ]);
   text.table("fairlead_input", inputs ?? [], portLabels("input"), [
     ...PORT_COLUMNS,
     [
@@ -157,6 +167,20 @@ const PORT_COLUMNS: readonly Column<PortStatus>[] = [
   ["bytes_total", "counter", "Payload bytes taken.", (row) => row.bytes],
   ["dropped_messages_total", "counter", "Messages dropped.", (row) => row.dropped],
 ];
+
+interface NamedPath extends SessionPath {
+  readonly session: string;
+}
+
+function pathsOf({ name, paths = [] }: Snapshot["sessions"][number]): NamedPath[] {
+  return paths.map((path) => ({ ...path, session: name }));
+}
+
+/** Without ports: each new subflow has another one, and would begin another series. */
+function pathLabels({ link, local, remote, session }: NamedPath): Labels {
+  const host = (end: string): string => end.replace(/:\d+$/, "");
+  return { session, link, local: host(local), remote: host(remote) };
+}
 
 function portLabels(key: string): (row: PortStatus) => Labels {
   return ({ name, type }) => ({ [key]: name, type });

@@ -63,8 +63,49 @@ export const PAGE_SCRIPT: string = String.raw`
   };
   const show = (id, wanted) => { byId(id).hidden = !wanted; };
 
-  /** A column: heading, number or text, and what a row says: text, or a text with a level. */
-  const fill = (id, columns, rows, emptyText) => {
+  /** What stands under a row: a sentence, or its paths with the share of the bytes of each. */
+  const showUnder = (line, said, span) => {
+    if (line.firstChild === null) {
+      const cell = make("td");
+      cell.setAttribute("role", "cell");
+      cell.append(make("span", "muted"), make("ul", "paths"));
+      line.append(cell);
+    }
+    const cell = line.firstChild;
+    cell.colSpan = span;
+    setText(cell.firstChild, said.text);
+    cell.firstChild.hidden = said.text === "";
+    const parent = cell.lastChild;
+    parent.setAttribute("aria-label", said.label);
+    parent.hidden = said.parts.length === 0;
+    resize(parent, said.parts.length, () => {
+      const item = make("li");
+      const head = make("p", "path");
+      head.append(make("strong"), " ", make("span", "what"), " ", make("span", "rtt"));
+      const bar = make("div", "bar");
+      bar.setAttribute("aria-hidden", "true");
+      bar.append(make("div"));
+      item.append(head, bar, make("p", "muted"), make("p", "muted"));
+      return item;
+    });
+    said.parts.forEach((part, index) => {
+      const item = parent.children[index];
+      setData(item, "level", part.level);
+      const [head, bar, counts, ends] = item.children;
+      setText(head.children[0], part.name);
+      setText(head.children[1], part.what);
+      setText(head.children[2], part.rtt);
+      bar.firstChild.style.width = (part.share * 100).toFixed(1) + "%";
+      setText(counts, part.counts);
+      setText(ends, part.ends);
+    });
+  };
+
+  /**
+   * A column: heading, number or text, and what a row says: text, or a text with a level. What
+   * 'under' says of a row, if anything, has a line of its own beneath it.
+   */
+  const fill = (id, columns, rows, emptyText, under) => {
     const table = byId(id);
     const heads = table.tHead.rows[0];
     resize(heads, columns.length, () => {
@@ -79,13 +120,26 @@ export const PAGE_SCRIPT: string = String.raw`
       head.className = column.number ? "number" : "";
     });
     const body = table.tBodies[0];
-    resize(body, rows.length, () => {
+    const lines = rows.flatMap((row) => {
+      const said = under ? under(row) : null;
+      return said === null ? [{ row, said }] : [{ row, said: null }, { row, said }];
+    });
+    resize(body, lines.length, () => {
       const row = make("tr");
       row.setAttribute("role", "row");
       return row;
     });
-    rows.forEach((row, at) => {
+    lines.forEach(({ row, said }, at) => {
       const line = body.children[at];
+      const kind = said === null ? "" : "under";
+      if (line.className !== kind) {
+        line.className = kind;
+        line.replaceChildren();
+      }
+      if (said !== null) {
+        showUnder(line, said, columns.length);
+        return;
+      }
       resize(line, columns.length, () => {
         const cell = make("td");
         cell.setAttribute("role", "cell");
@@ -295,6 +349,34 @@ export const PAGE_SCRIPT: string = String.raw`
     ]);
   };
 
+  const pathsUnder = (row) => {
+    const paths = row.paths || [];
+    if (paths.length === 0) {
+      const reason = row.transport && row.transport.startsWith("tcp: ");
+      return reason ? { label: "", text: "One path: " + row.transport.slice(5), parts: [] } : null;
+    }
+    const traffic = (path) => path.bytesSent + path.bytesReceived;
+    const all = paths.reduce((sum, path) => sum + traffic(path), 0);
+    return {
+      label: "Paths of " + row.name,
+      text: "",
+      parts: paths.map((path) => {
+        const up = path.state === "established";
+        const share = all > 0 ? traffic(path) / all : 0;
+        return {
+          name: path.link || "no interface",
+          what: up ? path.backup ? "backup" : "active" : path.state,
+          level: up ? path.backup ? "backup" : "ok" : "warning",
+          rtt: up ? path.rttMs.toFixed(path.rttMs < 10 ? 1 : 0) + " ms" : "",
+          share,
+          counts: bytes(path.bytesSent) + " sent, " + bytes(path.bytesReceived) + " received, " +
+            Math.round(share * 100) + " %",
+          ends: path.local + " → " + path.remote,
+        };
+      }),
+    };
+  };
+
   const showTables = (report) => {
     const hub = report.role === "hub";
     setText(byId("sessions-title"), hub ? "Sessions with gateways" : "Sessions with hubs");
@@ -310,9 +392,11 @@ export const PAGE_SCRIPT: string = String.raw`
       number("Traffic", (row) => bytes(row.bytesSent + row.bytesReceived)),
       number("Unacknowledged", (row) => count(row.unacknowledged)),
       number("Reconnects", (row) => count(row.reconnects)),
-      text("Mode", (row) => row.mode),
+      text("Mode", (row) => row.transport && row.mode
+        ? row.mode + ", " + row.transport.split(":")[0]
+        : row.mode),
       text("Address", (row) => row.address, "wide"),
-    ], report.sessions, hub ? "No gateway has come yet" : "No hub is configured");
+    ], report.sessions, hub ? "No gateway has come yet" : "No hub is configured", pathsUnder);
     show("upstreams-card", report.upstreams);
     fill("upstreams", [
       text("Hub", (row) => row.name),

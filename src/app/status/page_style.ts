@@ -102,6 +102,22 @@ td[data-level="error"] { color: var(--error); font-weight: 600; }
 td.state > span::before { content: "● "; font-size: 10px; position: relative; top: -1px; }
 td.state[data-level="warning"] > span::before { content: "▲ "; }
 td.state[data-level="error"] > span::before { content: "■ "; }
+tr:has(+ .under) td { border-bottom: 0; padding-bottom: 3px; }
+.under td:first-child { font-weight: 400; }
+.paths { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 250px), 1fr)); }
+.paths li { border: 1px solid var(--line); border-radius: 8px; padding: 7px 10px; min-width: 0; }
+.paths .path { display: flex; flex-wrap: wrap; gap: 0 8px; align-items: baseline; }
+.paths .path strong { font-weight: 600; }
+.paths .rtt { margin-left: auto; }
+.paths .bar { height: 6px; margin: 5px 0 4px; }
+.paths .muted { font-size: 13px; }
+.paths .what::before { content: "● "; font-size: 10px; position: relative; top: -1px; }
+.paths [data-level="ok"] .what { color: var(--ok); }
+.paths [data-level="backup"] .what { color: var(--muted); }
+.paths [data-level="backup"] .what::before { content: "○ "; }
+.paths [data-level="backup"] .bar > div { background: var(--muted); }
+.paths [data-level="warning"] .what { color: var(--warn); font-weight: 600; }
+.paths [data-level="warning"] .what::before { content: "▲ "; }
 .log li { display: grid; grid-template-columns: 10em minmax(0, 1fr); gap: 0 10px; padding: 4px 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 .log li:last-child { border-bottom: 0; }
@@ -137,6 +153,9 @@ footer { margin-top: 16px; color: var(--muted); font-size: 13px; }
   td::before { content: attr(data-label); display: block; color: var(--muted); font-weight: 400;
     font-size: 11.5px; line-height: 1.35; white-space: nowrap; }
   td.wide { grid-column: span 4; }
+  tr:has(+ .under) { border-bottom: 0; padding-bottom: 7px; }
+  tr.under { padding-top: 0; }
+  .under td::before { content: none; }
   td:first-child { order: 0; grid-column: 1 / -1; }
   tr:has(td.state) td:first-child { grid-column: span 3; } td.state { order: 1; grid-column: span 3; text-align: right; }
   td:first-child, td.state { font-size: 15px; } td:first-child::before, td.state::before { content: none; }

@@ -17,6 +17,25 @@ export interface Alarm {
   text: string;
 }
 
+/** One path of a session: a subflow of its MPTCP connection. */
+export interface SessionPath {
+  /** Interface that has the local address; empty when none has. */
+  link: string;
+  /** `ADDRESS:PORT`, `[ADDRESS]:PORT`. */
+  local: string;
+  remote: string;
+  /** Of the subflow's TCP connection: `established`, `closing`, …: words of ss(8). */
+  state: string;
+  /** Carries data only when no other path can. */
+  backup: boolean;
+  rttMs: number;
+  bytesSent: number;
+  bytesReceived: number;
+}
+
+/** Tells the paths of an MPTCP connection by the kernel's token; none when it is not known. */
+export type PathsOf = (token: number) => SessionPath[];
+
 /** A session with a hub, or of a gateway. */
 export interface SessionStatus {
   /** Name of the peer: its key in the configuration, or its authenticated name. */
@@ -25,6 +44,12 @@ export interface SessionStatus {
   state: string;
   mode: string;
   address: string;
+  /** `mptcp`, `tcp`, or why it is TCP though MPTCP was offered; absent without a connection. */
+  transport?: string;
+  /** The kernel's token of its MPTCP connection: `0x1b2c3d4e`. */
+  connection?: string;
+  /** Paths of that connection, where somebody tells them. */
+  paths?: SessionPath[];
   /** When it became what it is now. */
   sinceMs: number;
   messagesSent: number;

@@ -12,7 +12,13 @@ import { bytesText } from "../readings.ts";
 import { clockText } from "../recent_messages.ts";
 import { isCalm, type StatusReport } from "./health.ts";
 import { rateKey, type RatesNow } from "./rates.ts";
-import type { PortStatus, SessionStatus, SpoolStatus, UpstreamStatus } from "./snapshot.ts";
+import type {
+  PortStatus,
+  SessionPath,
+  SessionStatus,
+  SpoolStatus,
+  UpstreamStatus,
+} from "./snapshot.ts";
 
 const NAME_COLUMNS = 18;
 const PROBLEMS_SHOWN = 5;
@@ -89,7 +95,7 @@ function sessionRows(
   sessions: readonly SessionStatus[],
   rates: RatesNow | null,
 ): Row[] {
-  const rows = sessions.map((row): Row => ({
+  const rows = sessions.flatMap((row): Row[] => [{
     text: line(row.name, [
       row.state.padEnd(10),
       ageText(nowMs - row.sinceMs).padStart(10),
@@ -99,10 +105,10 @@ function sessionRows(
       `${row.unacknowledged}`.padStart(8),
       `${row.reconnects}`.padStart(6),
       printableWord(row.mode).padEnd(6),
-      printableWord(row.address),
+      carriedText(row),
     ]),
     style: isCalm(row.state) ? "plain" : "warn",
-  }));
+  }, ...(row.paths ?? []).map(sessionPathRow)]);
   const heading = line(role === "hub" ? "GATEWAY" : "SESSION", [
     "STATE".padEnd(10),
     "FOR".padStart(10),
@@ -115,6 +121,26 @@ function sessionRows(
     "ADDRESS",
   ]);
   return table(heading, rows);
+}
+
+/** Where it goes, and over what. */
+function carriedText({ address, connection, transport }: SessionStatus): string {
+  const over = connection === undefined ? transport : `${transport} ${connection}`;
+  return over === undefined ? printableWord(address) : `${printableWord(address)}  ${over}`;
+}
+
+function sessionPathRow(path: SessionPath): Row {
+  const { backup, bytesReceived, bytesSent, link, local, remote, rttMs, state } = path;
+  const up = state === "established";
+  return {
+    text: "  " + line(link, [
+      (up ? backup ? "backup" : "active" : state).padEnd(10),
+      `${rttMs.toFixed(1)} ms`.padStart(10),
+      `${bytesText(bytesSent)} sent, ${bytesText(bytesReceived)} received,`,
+      `${printableWord(local)} -> ${printableWord(remote)}`,
+    ], NAME_COLUMNS - 2),
+    style: up ? "plain" : "warn",
+  };
 }
 
 function upstreamRows(upstreams: readonly UpstreamStatus[]): Row[] {
@@ -173,8 +199,8 @@ function table(heading: string, rows: Row[]): Row[] {
   return [{ text: heading, style: "bold" }, ...body];
 }
 
-function line(name: string, cells: readonly string[]): string {
-  return [cut(printableWord(name), NAME_COLUMNS).padEnd(NAME_COLUMNS), ...cells].join(" ");
+function line(name: string, cells: readonly string[], columns = NAME_COLUMNS): string {
+  return [cut(printableWord(name), columns).padEnd(columns), ...cells].join(" ");
 }
 
 function rateCell(rates: RatesNow | null, key: string): string {
