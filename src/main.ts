@@ -1,20 +1,14 @@
 /**
- * The `fairlead` command: finds the command's module and runs it. Modules are loaded only when
- * their command is called, so that a small command starts fast.
+ * The `fairlead` command: finds the command's module and runs it.
  *
  * @module
  */
-import { Exit, UsageError } from "./app/args.ts";
-import { nearest } from "./app/nearest.ts";
+import { Exit } from "./app/args.ts";
+import { type CommandSet, runOf } from "./app/command_set.ts";
 import { printError, printLine } from "./app/terminal.ts";
 import { versionText } from "./app/version.ts";
 
-interface Entry {
-  readonly summary: string;
-  load(): Promise<{ run(words: string[]): Promise<number> }>;
-}
-
-const COMMANDS: Record<string, Entry> = {
+const COMMANDS: CommandSet["entries"] = {
   gateway: {
     summary: "carry this box's messages to a hub; without flags, one with an embedded hub",
     load: () => import("./app/commands/gateway.ts"),
@@ -39,6 +33,10 @@ const COMMANDS: Record<string, Entry> = {
     summary: "what a msgr2 peer speaks: features, methods, modes, identity, round trip",
     load: () => import("./app/commands/probe.ts"),
   },
+  paths: {
+    summary: "MPTCP connections over several links: daemon, list, monitor, graph and more",
+    load: () => import("./app/commands/paths.ts"),
+  },
   ceph: {
     summary: "any monitor command of a Ceph cluster",
     load: () => import("./app/commands/ceph.ts"),
@@ -59,55 +57,23 @@ const COMMANDS: Record<string, Entry> = {
 
 /** Runs a command line; returns the exit code. */
 export async function main(words: string[]): Promise<number> {
-  const [name, ...rest] = words;
-  if (name === undefined) {
-    printError(overview());
-    return Exit.Usage;
-  }
-  if (name === "--help" || name === "-h" || name === "help") {
-    printLine(overview());
-    return Exit.Ok;
-  }
-  if (name === "--version" || name === "-V") {
+  if (words[0] === "--version" || words[0] === "-V") {
     printLine(versionText());
     return Exit.Ok;
   }
-  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (entry === undefined) {
-    const close = nearest(name, Object.keys(COMMANDS));
-    const hint = close === null ? "fairlead --help lists them" : `did you mean "${close}"`;
-    printError(`Cannot run command as it is unknown: current value is "${name}", ${hint}`);
-    return Exit.Usage;
-  }
+  const set: CommandSet = {
+    program: "fairlead",
+    title: "fairlead: carries messages over networks that break, and loses none",
+    word: "COMMAND",
+    entries: COMMANDS,
+    more: "; --version tells the version",
+  };
   try {
-    const command = await entry.load();
-    return await command.run(rest);
+    return await runOf(set, words);
   } catch (error) {
-    if (error instanceof UsageError) {
-      printError(error.message);
-      if (error.seeHelp) printError(`Try "fairlead ${name} --help".`);
-      return Exit.Usage;
-    }
     printError(error instanceof Error ? error.message : String(error));
     return Exit.Failure;
   }
-}
-
-function overview(): string {
-  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
-  const lines = Object.entries(COMMANDS).map(([name, { summary }]) =>
-    `  ${name.padEnd(width)}  ${summary}`
-  );
-  return [
-    "fairlead: carries messages over networks that break, and loses none",
-    "",
-    "Usage: fairlead COMMAND [ARGUMENTS]",
-    "",
-    "Commands:",
-    ...lines,
-    "",
-    'Run "fairlead COMMAND --help" for the flags of a command; --version tells the version.',
-  ].join("\n");
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

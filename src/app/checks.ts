@@ -17,6 +17,7 @@ import {
   checkXfrm,
   type Listening,
 } from "./checks_network.ts";
+import { checkPaths } from "./checks_paths.ts";
 import { checkDisk, checkState, checkStorage, placeOf } from "./checks_storage.ts";
 import {
   checkClock,
@@ -79,6 +80,7 @@ function checkBox(io: IoRoad, config: GatewayConfig | null): Check[] {
   const lowPort = readText("/proc/sys/net/ipv4/ip_unprivileged_port_start");
   const directory = resolve(state ?? ".");
   const place = placeOf(directory);
+  const managed = config?.paths || null;
   return [
     checkLibc(ffi),
     checkEpoll(mainRoad),
@@ -93,7 +95,8 @@ function checkBox(io: IoRoad, config: GatewayConfig | null): Check[] {
       config === null ? null : followed.length,
     ),
     checkKernel(Deno.osRelease()),
-    checkMptcp(readText("/proc/sys/net/mptcp/enabled")),
+    checkMptcp(readText("/proc/sys/net/mptcp/enabled"), managed?.namespaces.length === 0),
+    ...checkPaths(managed, who),
     checkXfrm(),
     checkCapabilities(who),
     ...(listening.length > 0

@@ -45,28 +45,34 @@ export function checkIpv6(): Check {
   return missing(about, refused, remedy);
 }
 
-/** Whether MPTCP is there; `enabled` is the text of its sysctl. */
-export function checkMptcp(enabled: string | null): Check {
+/**
+ * Whether MPTCP is there.
+ *
+ * @param enabled the text of its sysctl
+ * @param needed "paths" wants it
+ */
+export function checkMptcp(enabled: string | null, needed: boolean): Check {
   const why = "a session may then use several uplinks at once";
-  const about = { name: "MPTCP", why, needed: false };
+  const about = { name: "MPTCP", why, needed };
+  const closed = needed ? missing : limited;
   if (enabled === null) {
     const remedy = "use a kernel with CONFIG_MPTCP; plain TCP works without";
     return missing(about, "net.mptcp.enabled cannot be read", remedy);
   }
   if (enabled.trim() !== "1") {
     const remedy = "sysctl -w net.mptcp.enabled=1; plain TCP works without";
-    return limited(about, `net.mptcp.enabled = ${enabled.trim()}`, remedy);
+    return closed(about, `net.mptcp.enabled = ${enabled.trim()}`, remedy);
   }
   const refused = trySocket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
   if (refused === "") return ok(about, "net.mptcp.enabled = 1");
-  return limited(about, refused, "plain TCP works without");
+  return closed(about, refused, "plain TCP works without");
 }
 
 /** Whether the kernel tells of IPsec associations. */
 export function checkXfrm(): Check {
   const why = "a standby box keeps IPsec associations in step by it";
   const about = { name: "XFRM", why, needed: false };
-  const refused = trySocket(AF_NETLINK, SOCK_RAW, NETLINK_XFRM);
+  const refused = tryNetlink(NETLINK_XFRM);
   if (refused === "") return ok(about, "a netlink socket opens");
   const remedy = "modprobe xfrm_user, or a kernel with CONFIG_XFRM_USER; only standby needs it";
   return missing(about, refused, remedy);
@@ -126,6 +132,11 @@ export function checkAddresses(listening: readonly Listening[]): Check {
   if (refused.length === 0) return ok(about, hosts.join(", "));
   const remedy = "use an address that `ip address` shows, or 0.0.0.0 or [::] for all of them";
   return missing(about, refused.join("; "), remedy);
+}
+
+/** Empty when a netlink socket opens, else why not. */
+export function tryNetlink(protocol: number): string {
+  return trySocket(AF_NETLINK, SOCK_RAW, protocol);
 }
 
 /** Empty when an address can be listened at, else why not. */

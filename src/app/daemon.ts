@@ -59,9 +59,18 @@ export const DAEMON_FLAGS = {
   "print-unit": { kind: "boolean", help: "print a systemd unit for this configuration, and end" },
 } as const;
 
-/** The parsed values of {@linkcode DAEMON_FLAGS}. */
-export interface DaemonFlags {
+/** What {@linkcode usableConfig} looks at. */
+export interface ConfigFlags {
   readonly config: string | undefined;
+  readonly check: boolean;
+  readonly schema: boolean;
+  readonly "print-config": boolean;
+  readonly "print-unit": boolean;
+  readonly json: boolean;
+}
+
+/** The parsed values of {@linkcode DAEMON_FLAGS}. */
+export interface DaemonFlags extends ConfigFlags {
   readonly auth: string | undefined;
   readonly keyring: string | undefined;
   readonly name: string | undefined;
@@ -70,11 +79,6 @@ export interface DaemonFlags {
   readonly state: string | undefined;
   readonly status: string | undefined;
   readonly "no-status": boolean;
-  readonly check: boolean;
-  readonly schema: boolean;
-  readonly "print-config": boolean;
-  readonly "print-unit": boolean;
-  readonly json: boolean;
 }
 
 /** A configuration that runs. */
@@ -123,7 +127,7 @@ export function overridesOf(
  */
 export async function usableConfig<T extends object>(
   kind: DaemonKind<T>,
-  flags: DaemonFlags,
+  flags: ConfigFlags,
   overrides: readonly Override[],
 ): Promise<Usable<T> | number> {
   if (flags.schema) {

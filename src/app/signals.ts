@@ -27,3 +27,19 @@ export function onStop(drain: () => void): void {
   };
   for (const signal of SIGNALS) Deno.addSignalListener(signal, handle);
 }
+
+/**
+ * Until the function that it returns is called, a signal has `end` put everything back, and ends the
+ * process: for a start that may take long.
+ */
+export function onEarlyStop(end: () => Promise<void>): () => void {
+  const handle = (): void => void end().finally(() => Deno.exit(EXIT_FORCED));
+  const ignore = (): void => {}; // of SIGHUP: there is nothing yet to be read again
+  const hangup = Deno.build.os !== "windows";
+  for (const signal of SIGNALS) Deno.addSignalListener(signal, handle);
+  if (hangup) Deno.addSignalListener("SIGHUP", ignore);
+  return () => {
+    for (const signal of SIGNALS) Deno.removeSignalListener(signal, handle);
+    if (hangup) Deno.removeSignalListener("SIGHUP", ignore);
+  };
+}

@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { type GatewayConfig, loadGatewayConfig } from "../../src/app/config/gateway_config.ts";
 import { type HubConfig, loadHubConfig } from "../../src/app/config/hub_config.ts";
-import { compareGatewayConfigs, compareHubConfigs } from "../../src/app/config/reload.ts";
+import { loadPathsConfig } from "../../src/app/config/paths_file.ts";
+import {
+  compareGatewayConfigs,
+  compareHubConfigs,
+  comparePathsConfigs,
+} from "../../src/app/config/reload.ts";
 
 async function gateway(values: Record<string, unknown>): Promise<GatewayConfig> {
   const { config } = await loadGatewayConfig(null, overrides(values));
@@ -159,4 +164,107 @@ Deno.test("a hub changes its outputs, not its address", async () => {
   assert.deepEqual(refused.map(({ path }) => path), ["outputs.live", "listen", "status"]);
   assert.deepEqual(config.outputs, { a: next.outputs.a, c: next.outputs.c });
   assert.equal(config.listen, "v2:127.0.0.1:3300");
+});
+
+const PATHS = {
+  layout: "primary-backup",
+  interfaces: [{ name: "wwan*", role: "metered" }, { name: "eth0", priority: 1 }],
+  connections: [{ port: 3300 }],
+  subflowsMax: 4,
+  linkPollMs: 0,
+  reconcileSeconds: 5,
+  joins: { default: "refuse" },
+};
+
+Deno.test("the policy of paths changes while a gateway runs", async () => {
+  const now = await gateway({ paths: { joins: { answerMs: 5 } } });
+  const next = await gateway({ paths: PATHS });
+  const { changes, refused, config } = compareGatewayConfigs(now, next);
+  assert.deepEqual(refused, []);
+  assert.deepEqual(config, next);
+  assert.deepEqual(changes.map(({ text }) => text), [
+    'paths.layout changes: from "full-mesh" to "primary-backup"',
+    "paths.interfaces changes: to another list of 2 items",
+    "paths.connections changes: to another list of 1 item",
+    "paths.subflowsMax changes: from 8 to 4",
+    "paths.reconcileSeconds changes: from 30 to 5",
+    "paths.linkPollMs changes: from 100 to 0",
+    'paths.joins.default changes: from "accept" to "refuse"',
+    "paths.joins.answerMs changes: from 5 to 500",
+  ]);
+});
+
+Deno.test("whether and how joins are guarded stays, who may join does not", async () => {
+  const joins = async (value: unknown): Promise<GatewayConfig> =>
+    await gateway({ paths: { joins: value } });
+  const now = await joins({});
+  const next = await joins({ default: "refuse", answerMs: 9, decide: "queue", whenAway: "refuse" });
+  const { changes, refused, config } = compareGatewayConfigs(now, next);
+  assert.deepEqual(changes.map(({ path }) => path), [
+    "paths.joins.default",
+    "paths.joins.answerMs",
+  ]);
+  assert.deepEqual(refused.map(({ text }) => text), [
+    "Cannot change paths.joins.decide while running as the guard was made so: " +
+    'it stays "set", restart to use "queue"',
+    "Cannot change paths.joins.whenAway while running as the guard was made so: " +
+    'it stays "accept", restart to use "refuse"',
+  ]);
+  assert.deepEqual(config, await joins({ default: "refuse", answerMs: 9 }));
+  const gone = compareGatewayConfigs(now, await joins(false));
+  assert.deepEqual([gone.changes, gone.config], [[], now]);
+  assert.deepEqual(gone.refused.map(({ path }) => path), ["paths.joins"]);
+  const come = compareGatewayConfigs(await joins(false), now);
+  assert.match(come.refused[0]!.text, /^Cannot change paths\.joins .*: it stays false, restart/);
+});
+
+Deno.test("who manages paths, where and for whom stays, whoever runs them", async () => {
+  const other = {
+    manager: "kernel",
+    setPmType: true,
+    socket: false,
+    namespaces: ["blue"],
+    subflowsMax: 2,
+  };
+  const texts = [
+    "Cannot change paths.manager while running as connections keep the manager that they were " +
+    'made with: it stays "userspace", restart to use "kernel"',
+    "Cannot change paths.setPmType while running as it is set at the start and restored at the " +
+    "end: it stays false, restart to use true",
+    "Cannot change paths.socket while running as other programs are connected there: it stays " +
+    '"/run/fairlead/paths.sock", restart to use false',
+    "Cannot change paths.namespaces while running as their sockets are open: it stays [], restart " +
+    'to use ["blue"]',
+  ];
+  const now = await gateway({ paths: {} });
+  const inGateway = compareGatewayConfigs(now, await gateway({ paths: other }));
+  const load = async (
+    paths: unknown,
+  ): Promise<{ paths: Exclude<GatewayConfig["paths"], false> }> => {
+    const { config } = await loadPathsConfig(null, overrides({ paths }));
+    assert.ok(config !== null);
+    return config;
+  };
+  const alone = comparePathsConfigs(await load({}), await load(other));
+  for (const { changes, refused, config } of [inGateway, alone]) {
+    assert.deepEqual(refused.map(({ text }) => text), texts);
+    assert.deepEqual(changes.map(({ path }) => path), ["paths.subflowsMax"]);
+    assert.ok(now.paths !== false);
+    assert.deepEqual(config.paths, { ...now.paths, subflowsMax: 2 });
+  }
+});
+
+Deno.test("paths begin and end with the gateway", async () => {
+  const [without, withPaths] = [await gateway({}), await gateway({ paths: {} })];
+  const begin = compareGatewayConfigs(without, withPaths);
+  assert.deepEqual(begin.changes, []);
+  assert.deepEqual(begin.config, without);
+  assert.deepEqual(begin.refused.map(({ path }) => path), ["paths"]);
+  assert.match(
+    begin.refused[0]!.text,
+    /^Cannot change paths while running as its sockets .*: it stays false, restart to use {"man/,
+  );
+  const end = compareGatewayConfigs(withPaths, without);
+  assert.deepEqual(end.config, withPaths);
+  assert.match(end.refused[0]!.text, /restart to use false$/);
 });

@@ -68,7 +68,8 @@ function* within(schema: unknown): Generator<Json> {
   if (!isObject(schema)) return;
   yield schema;
   for (const [keyword, inner] of Object.entries(schema)) {
-    if (keyword !== "default") yield* within(inner);
+    if (keyword === "properties") yield* within(Object.values(inner as Json)); // keys are names
+    else if (keyword !== "default") yield* within(inner);
   }
 }
 
@@ -80,6 +81,46 @@ const GATEWAY_FILE = {
   drainSeconds: 5,
   auth: { keyring: null, method: "none", mode: "crc" },
   io: "auto",
+  transport: "auto",
+  paths: {
+    manager: "userspace",
+    setPmType: false,
+    socket: "/run/fairlead/paths.sock",
+    namespaces: ["blue"],
+    layout: "primary-backup",
+    interfaces: [{
+      name: "wwan*",
+      subnet: "10.0.0.0/8",
+      role: "metered",
+      priority: 200,
+      announce: false,
+      subflows: 1,
+    }],
+    connections: [{
+      destination: "fd00::/8",
+      port: 3300,
+      layout: "full-mesh",
+      subflowsMax: 4,
+      interfaces: ["eth*"],
+      joins: "refuse",
+    }],
+    subflowsMax: 8,
+    announcesMax: 8,
+    announceIntervalMs: 200,
+    retryFirstMs: 1000,
+    retryMaxMs: 60000,
+    upDelayMs: 2000,
+    upDelayMaxMs: 60000,
+    reconcileSeconds: 30,
+    linkPollMs: 100,
+    joins: {
+      default: "interfaces",
+      interfaces: ["eth*"],
+      decide: "set",
+      answerMs: 500,
+      whenAway: "accept",
+    },
+  },
   inputs: {
     lines: {
       type: "lines",
@@ -144,6 +185,7 @@ const HUB_FILE = {
   state: "/var/lib/fairlead-hub",
   auth: { keyring: null, method: "none", mode: "crc" },
   io: "auto",
+  transport: "auto",
   outputs: {
     archive: {
       type: "file",

@@ -417,6 +417,8 @@ Deno.test("without a file there are defaults, everything listens on loopback, th
     drainSeconds: 5,
     auth: { keyring: null, method: "none", mode: "crc" },
     io: "auto",
+    transport: "auto",
+    paths: false,
     inputs: {},
     spool: {
       place: "ram",
@@ -437,6 +439,7 @@ Deno.test("without a file there are defaults, everything listens on loopback, th
     state: null,
     auth: { keyring: null, method: "none", mode: "crc" },
     io: "auto",
+    transport: "auto",
     outputs: {},
     status: { listen: "127.0.0.1:8721" },
     log: { format: "text" },
@@ -586,6 +589,8 @@ const EFFECTIVE = `{
     "mode": "secure" // default, as a keyring is given
   },
   "io": "auto", // default
+  "transport": "auto", // default
+  "paths": false, // default
   "inputs": {
     "lines": {
       "type": "lines", // file c.jsonc:7

@@ -2,7 +2,13 @@
 import assert from "node:assert/strict";
 import { loadGatewayConfig } from "../../src/app/config/gateway_config.ts";
 import { loadHubConfig } from "../../src/app/config/hub_config.ts";
-import { gatewayUnit, hubUnit, type UnitOptions } from "../../src/app/config/systemd_unit.ts";
+import { loadPathsConfig } from "../../src/app/config/paths_file.ts";
+import {
+  gatewayUnit,
+  hubUnit,
+  pathsUnit,
+  type UnitOptions,
+} from "../../src/app/config/systemd_unit.ts";
 
 const OPTIONS: UnitOptions = { configFile: "/etc/fairlead.jsonc", program: ["/bin/true"] };
 
@@ -34,6 +40,12 @@ async function hub(values: Record<string, unknown>): Promise<string> {
   const { config } = await loadHubConfig(null, overrides(values));
   assert.ok(config !== null);
   return hubUnit(config, OPTIONS);
+}
+
+async function daemonOfPaths(paths: Record<string, unknown>, options = OPTIONS): Promise<string> {
+  const { config } = await loadPathsConfig(null, overrides({ paths }));
+  assert.ok(config !== null);
+  return pathsUnit(config, options);
 }
 
 function overrides(
@@ -176,6 +188,61 @@ Deno.test("a path from the working directory is told with it", async () => {
   assert.equal((await service({ state: "/state" })).WorkingDirectory, undefined);
 });
 
+Deno.test("paths need rights, a socket, and no more", async () => {
+  const plain = await service({ paths: {} });
+  assert.deepEqual(plain.AmbientCapabilities, ["CAP_NET_ADMIN CAP_SYS_PTRACE"]);
+  assert.deepEqual(plain.CapabilityBoundingSet, plain.AmbientCapabilities);
+  assert.deepEqual(plain.RuntimeDirectory, ["fairlead"]);
+  assert.deepEqual(plain.RuntimeDirectoryPreserve, ["yes"]);
+  assert.deepEqual(plain.DynamicUser, ["yes"]);
+  assert.deepEqual(plain.ProtectKernelTunables, ["yes"]);
+  assert.deepEqual(plain.RestrictNamespaces, ["yes"]);
+  assert.match(plain.RestrictAddressFamilies![0]!, /\bAF_NETLINK\b/);
+  const closed = await service({ paths: { socket: false, setPmType: true } });
+  assert.deepEqual(closed.AmbientCapabilities, ["CAP_NET_ADMIN"]);
+  assert.equal(closed.RuntimeDirectory, undefined);
+  assert.deepEqual(closed.ProtectKernelTunables, ["no"]);
+  const many = await service({ paths: { namespaces: ["a"] }, "status.listen": "127.0.0.1:80" });
+  assert.deepEqual(many.AmbientCapabilities, [
+    "CAP_NET_BIND_SERVICE CAP_NET_ADMIN CAP_SYS_PTRACE CAP_SYS_ADMIN",
+  ]);
+  assert.deepEqual(many.RestrictNamespaces, ["net"]);
+  for (const key of ["AmbientCapabilities", "RuntimeDirectory"]) {
+    assert.equal((await service({ paths: false }))[key], undefined, key);
+  }
+});
+
+Deno.test("the daemon of paths has a unit of its own, with the rights of a gateway's paths", async () => {
+  const text = await daemonOfPaths({ setPmType: true, namespaces: ["a"] });
+  assert.match(text, /^# Save as \/etc\/systemd\/system\/fairlead-paths\.service, then:/);
+  const { Unit, Service } = parse(text);
+  assert.deepEqual(Unit!.Description, ["Fairlead paths daemon"]);
+  assert.deepEqual(Service!.ExecStart, [
+    "/bin/true paths daemon --config /etc/fairlead.jsonc",
+  ]);
+  const inGateway = await service({ paths: { setPmType: true, namespaces: ["a"] } });
+  for (const [key, values] of Object.entries(inGateway)) {
+    if (/^(ExecStart|Type|NotifyAccess|WatchdogSec|TimeoutStopSec)$/.test(key)) continue;
+    assert.deepEqual(Service![key], values, key);
+  }
+  assert.deepEqual([Service!.Type, Service!.WatchdogSec], [["exec"], undefined]); // it tells nobody
+  const { Service: fromSources } = parse(await daemonOfPaths({}, { configFile: null }));
+  assert.deepEqual(fromSources!.CacheDirectory, ["fairlead-paths"]);
+});
+
+Deno.test("a socket of paths elsewhere has a directory that its user can write to", async () => {
+  const elsewhere = await service({ paths: { socket: "/srv/fair lead/p.sock" } });
+  assert.deepEqual(elsewhere.User, ["fairlead"]);
+  assert.deepEqual(elsewhere.ReadWritePaths, ['"/srv/fair lead"']);
+  assert.equal(elsewhere.RuntimeDirectory, undefined);
+  const beside = await service({
+    paths: { socket: "/run/f/p.sock" },
+    inputs: { a: { type: "fifo", path: "/run/f/in" } },
+  });
+  assert.deepEqual(beside.RuntimeDirectory, ["f"]);
+  assert.deepEqual((await service({ paths: { socket: "/tmp/p.sock" } })).PrivateTmp, ["no"]);
+});
+
 async function hasAnalyze(): Promise<boolean> {
   try {
     return (await new Deno.Command("systemd-analyze", { args: ["--version"] }).output()).success;
@@ -202,6 +269,10 @@ Deno.test({
         },
       }, { configFile: '/a b/"$x"\\100%.jsonc', program: ["/bin/true"] }),
       "fairlead-sources.service": await gateway({}, { configFile: null }),
+      "fairlead-paths.service": await gateway({
+        paths: { setPmType: true, namespaces: ["blue"], socket: "/run/fairlead/paths.sock" },
+      }),
+      "fairlead-daemon.service": await daemonOfPaths({}),
       "fairlead-hub.service": await hub({
         state: "/var/lib/hub",
         outputs: { a: { type: "file", path: "/var/log/fairlead/a.log" } },

@@ -26,6 +26,16 @@ import {
   checkMptcp,
   checkPorts,
 } from "../../src/app/checks_network.ts";
+import {
+  checkJoinGuard,
+  checkPathFamily,
+  checkPathList,
+  checkPathManager,
+  checkPathRights,
+  checkPaths,
+  checkPathSocket,
+  checkUplinks,
+} from "../../src/app/checks_paths.ts";
 import { checkDisk, checkState, checkStorage, placeOf } from "../../src/app/checks_storage.ts";
 import {
   checkClock,
@@ -36,6 +46,8 @@ import {
   checkManager,
   checkTime,
 } from "../../src/app/checks_system.ts";
+import type { PathsConfig } from "../../src/app/config/paths_config.ts";
+import { loadPathsConfig } from "../../src/app/config/paths_file.ts";
 import { libcAvailable } from "../../src/io/libc.ts";
 import { CONNECTIONS_MAX } from "../../src/mem/limits.ts";
 import { Fairlead } from "./fairlead.ts";
@@ -43,7 +55,20 @@ import { Fairlead } from "./fairlead.ts";
 const MAIN = fileURLToPath(import.meta.resolve("../../src/main.ts"));
 const NAMES = [
   ...["libc", "epoll", "libcrypto", "IPv6", "/proc", "thermal zones", "open files", "core files"],
-  ...["inotify", "kernel", "MPTCP", "XFRM", "capabilities", "clock", "time source", "disk"],
+  ...[
+    "inotify",
+    "kernel",
+    "MPTCP",
+    "mptcp_pm",
+    "path manager",
+    "sock_diag",
+    "uplinks",
+    "XFRM",
+    "capabilities",
+    "clock",
+    "time source",
+    "disk",
+  ],
   ...["storage", "service manager", "watchdog", "serial lines"],
 ];
 
@@ -202,8 +227,8 @@ Deno.test("the service manager's socket must be there when the environment names
 });
 
 Deno.test("MPTCP and capabilities: switched off, not there, or not ours", () => {
-  assert.equal(status(checkMptcp(null)), "missing");
-  assert.match(checkMptcp("0\n").remedy, /sysctl -w net\.mptcp\.enabled=1/);
+  assert.equal(status(checkMptcp(null, false)), "missing");
+  assert.match(checkMptcp("0\n", false).remedy, /sysctl -w net\.mptcp\.enabled=1/);
   assert.equal(status(checkCapabilities(ROOT)), "ok");
   assert.equal(checkCapabilities(USER).found, "CAP_NET_ADMIN and CAP_NET_RAW missing");
   const admin = { ...USER, capabilities: 1n << 12n };
@@ -325,6 +350,128 @@ Deno.test("files and pipes of inputs: there, not there yet, or something else", 
     const stranger = { ...USER, uid: uid! + 1, groups: new Set<number>() };
     assert.match(checkPipes([later], stranger).found, /belongs to .* with mode 0700$/);
   });
+});
+
+async function pathsOf(value: Record<string, unknown>): Promise<PathsConfig> {
+  const { config } = await loadPathsConfig(null, [{ path: "paths", value, from: "test" }]);
+  assert.ok(config !== null);
+  return config.paths;
+}
+
+const ADMIN: Credentials = { ...USER, capabilities: 1n << 12n };
+
+Deno.test("paths: a kernel that takes commands, and the manager that is wanted", async () => {
+  const config = await pathsOf({});
+  assert.equal(status(checkMptcp("0\n", true)), "missing");
+  assert.equal(status(checkPathFamily("0\n", "", null)), "ok");
+  assert.equal(status(checkPathFamily(null, "", config)), "missing");
+  const family = checkPathFamily("0\n", "EPROTONOSUPPORT", config);
+  assert.deepEqual([status(family), family.needed], ["missing", true]);
+  const manager = (text: string | null, config: PathsConfig | null, who = ADMIN): Check =>
+    checkPathManager(text, config, who);
+  assert.equal(status(manager("1\n", config)), "ok");
+  assert.equal(status(manager("0\n", null)), "limited");
+  assert.equal(status(manager(null, config)), "missing");
+  const kernel = manager("0\n", config);
+  assert.equal(status(kernel), "missing");
+  assert.equal(kernel.found, "net.mptcp.pm_type = 0, userspace needs 1");
+  assert.match(kernel.remedy, /^sysctl -w net\.mptcp\.pm_type=1 .*"setPmType": true/);
+  const setting = await pathsOf({ setPmType: true });
+  assert.match(manager("0\n", setting).found, /it is set to 1 at the start$/);
+  assert.equal(status(manager("0\n", setting, USER)), "missing");
+  const wantsKernel = await pathsOf({ manager: "kernel" });
+  assert.equal(status(manager("0\n", wantsKernel)), "ok");
+  assert.match(manager("1\n", wantsKernel).remedy, /pm_type=0/);
+  const protocols = "protocol  size\nMPTCPv6   2064\nMPTCP     1936\n";
+  assert.equal(status(checkPathList("", protocols, true)), "ok");
+  assert.equal(status(checkPathList("", "protocol  size\nTCP 1\n", true)), "missing");
+  assert.equal(status(checkPathList("EPROTONOSUPPORT", protocols, true)), "missing");
+});
+
+Deno.test("paths: rights for the network, for namespaces, and to see who asks", async () => {
+  const config = await pathsOf({});
+  assert.equal(checkPathRights(config, USER).found, "CAP_NET_ADMIN missing");
+  assert.equal(status(checkPathRights(config, USER)), "missing");
+  assert.match(checkPathRights(config, ADMIN).found, /^CAP_SYS_PTRACE missing/);
+  assert.equal(status(checkPathRights(config, ADMIN)), "limited");
+  assert.equal(status(checkPathRights(config, null)), "limited");
+  assert.equal(status(checkPathRights(config, ROOT)), "ok");
+  const closed = await pathsOf({ socket: false });
+  assert.equal(status(checkPathRights(closed, ADMIN)), "ok");
+  const many = await pathsOf({ namespaces: ["a"], socket: false });
+  assert.equal(checkPathRights(many, ADMIN).found, "CAP_SYS_ADMIN missing, to enter namespaces");
+  const both = checkPathRights(many, USER);
+  assert.match(both.remedy, /AmbientCapabilities=CAP_NET_ADMIN CAP_SYS_ADMIN /);
+});
+
+Deno.test("paths: what a guard of joins needs depends on how it decides", async () => {
+  const guard = async (decide: string, refused = "", queue = true, log = true): Promise<Check> => {
+    const { joins } = await pathsOf({ joins: { decide } });
+    assert.ok(joins !== false);
+    return checkJoinGuard(joins, refused, queue ? {} : null, log ? {} : null);
+  };
+  assert.equal(status(await guard("set")), "ok");
+  assert.equal(status(await guard("set", "", false)), "ok");
+  assert.equal(status(await guard("queue", "", false)), "missing");
+  assert.equal(status(await guard("set", "", true, false)), "limited");
+  assert.equal(status(await guard("set", "EPROTONOSUPPORT")), "missing");
+});
+
+Deno.test("paths: uplinks are what rules leave, without loopback and link-local", async () => {
+  const link = (name: string, address: string, carrier = true): {
+    name: string;
+    address: string;
+    carrier: boolean;
+  } => ({ name, address, carrier });
+  const eth0 = [link("eth0", "10.0.0.2"), link("eth0", "fd00::2"), link("eth0", "fe80::2")];
+  const lo = [link("lo", "127.0.0.1"), link("lo", "::1")];
+  const local = [link("eth1", "169.254.0.9"), link("eth2", "febf::1")];
+  assert.equal(checkUplinks([], null).found, "none");
+  const one = checkUplinks([...lo, ...eth0, ...local], null);
+  assert.deepEqual([status(one), one.found], ["limited", "only eth0"]);
+  const wwan = link("wwan0", "100.64.0.2");
+  assert.equal(checkUplinks([...lo, ...eth0, wwan], null).found, "eth0, wwan0");
+  assert.equal(status(checkUplinks([...lo, ...eth0, wwan], null)), "ok");
+  const off = await pathsOf({ interfaces: [{ name: "ww*", role: "off" }] });
+  assert.equal(checkUplinks([...eth0, wwan], off).found, "only eth0");
+  const network = await pathsOf({
+    interfaces: [{ subnet: "100.64.0.0/10", role: "backup" }, { name: "wwan0", role: "off" }],
+  });
+  assert.equal(checkUplinks([...eth0, wwan], network).found, "eth0, wwan0");
+  const dead = checkUplinks([...eth0, { ...wwan, carrier: false }], null);
+  assert.deepEqual([status(dead), dead.found], ["limited", "only eth0, without carrier: wwan0"]);
+});
+
+Deno.test("paths: the socket's directory is there and ours, or is made by systemd", async () => {
+  await inFolder((folder) => {
+    assert.equal(status(checkPathSocket(`${folder}/p.sock`, ROOT)), "ok");
+    const later = checkPathSocket(`${folder}/run/p.sock`, ROOT);
+    assert.equal(status(later), "limited");
+    assert.match(later.remedy, /^install -d -o USER .*\/run, or RuntimeDirectory=/);
+    Deno.writeTextFileSync(`${folder}/file`, "");
+    assert.equal(status(checkPathSocket(`${folder}/file/p.sock`, ROOT)), "missing");
+    Deno.chmodSync(folder, 0o700);
+    const { uid } = Deno.statSync(folder);
+    const stranger = { ...USER, uid: uid! + 1, groups: new Set<number>() };
+    assert.equal(status(checkPathSocket(`${folder}/p.sock`, stranger)), "missing");
+  });
+});
+
+Deno.test("paths: a configuration needs them; a namespace that is not there is told", async () => {
+  const names = (checks: Check[]): string[] => checks.map(({ name }) => name);
+  const here = checkPaths(await pathsOf({ joins: {} }), USER);
+  assert.deepEqual(names(here), [
+    ...["mptcp_pm", "path manager", "sock_diag", "join guard", "uplinks"],
+    ...["path rights", "path socket"],
+  ]);
+  assert.deepEqual(names(here.filter(({ needed }) => !needed)), ["uplinks"]);
+  assert.ok(checkPaths(null, USER).every(({ needed }) => !needed));
+  const elsewhere = checkPaths(
+    await pathsOf({ namespaces: ["fairlead-none"], socket: false }),
+    USER,
+  );
+  assert.deepEqual(names(elsewhere), ["namespace fairlead-none", "path rights"]);
+  assert.equal(status(elsewhere[0]!), "missing");
 });
 
 Deno.test("a configuration says what is needed", async () => {

@@ -25,13 +25,17 @@ import {
   usableConfig,
 } from "../daemon.ts";
 import { Gateway } from "../gateway/gateway.ts";
+import { GatewayPaths } from "../gateway/gateway_paths.ts";
 import { GatewaySnapshots } from "../gateway/gateway_snapshot.ts";
 import { helpText } from "../help.ts";
 import { HubService } from "../hub/hub_service.ts";
 import { canDraw, LiveView } from "../live_view.ts";
+import { SessionPaths } from "../paths/session_paths.ts";
 import { RecentMessages } from "../recent_messages.ts";
+import { onEarlyStop } from "../signals.ts";
 import { statusReport } from "../status/health.ts";
 import { Alarms, Journal } from "../status/journal.ts";
+import type { Snapshot } from "../status/snapshot.ts";
 import { printLine } from "../terminal.ts";
 import { daemonRows } from "../status/daemon_view.ts";
 
@@ -159,22 +163,58 @@ function overridesFrom(flags: Flags): Override[] {
 }
 
 async function runGateway(
-  { config, origins }: Usable<GatewayConfig>,
+  usable: Usable<GatewayConfig>,
   flags: Flags,
   overrides: readonly Override[],
 ): Promise<number> {
-  const embedded = Object.keys(config.hubs).length === 0;
+  const { config } = usable;
   const drawn = canDraw() && !flags.json && flags.config === undefined;
   const journal = new Journal({ format: config.log.format });
   journal.quiet = drawn;
   const alarms = new Alarms(journal);
+  let opened: GatewayPaths | null = null;
+  const started = onEarlyStop(async () => await opened?.close());
+  const paths = opened = await GatewayPaths.open(config.paths, journal, alarms);
+  try {
+    return await carry(usable, flags, overrides, { alarms, drawn, journal, paths, started });
+  } finally {
+    await paths.close();
+  }
+}
+
+/** What a gateway runs with. */
+interface Around {
+  readonly journal: Journal;
+  readonly alarms: Alarms;
+  readonly paths: GatewayPaths;
+  /** It has a live view on the terminal. */
+  readonly drawn: boolean;
+  /** To be called once signals end it in order. */
+  started(): void;
+}
+
+async function carry(
+  { config, origins }: Usable<GatewayConfig>,
+  flags: Flags,
+  overrides: readonly Override[],
+  { alarms, drawn, journal, paths, started }: Around,
+): Promise<number> {
+  const embedded = Object.keys(config.hubs).length === 0;
   const recent = drawn && embedded ? new RecentMessages() : null;
   const hub = embedded ? await openEmbedded(config, origins, flags, recent, journal) : null;
   const hubs = hub === null ? config.hubs : { embedded: { addresses: [hub.hub.address] } };
   const auth = await configuredAuth(config, origins, "client");
-  const options = { config: { ...config, hubs }, auth, journal, alarms };
-  const gateway = await Gateway.open({ ...options, newSpoolId: flags["new-spool-id"] });
+  const sessionPaths = new SessionPaths();
+  const gateway = await Gateway.open({
+    config: { ...config, hubs },
+    auth,
+    journal,
+    alarms,
+    newSpoolId: flags["new-spool-id"],
+    pathsOf: (token) => sessionPaths.of(token),
+  });
   const snapshots = new GatewaySnapshots(gateway, journal, alarms);
+  const snapshot = (): Snapshot => ({ ...snapshots.take(), ...paths.snapshot });
   const daemon = await Daemon.start({
     journal,
     alarms,
@@ -182,18 +222,19 @@ async function runGateway(
     status: config.status === false ? null : config.status.listen,
     statusOptional: flags.config === undefined && flags.status === undefined,
     routes: new Map(),
-    snapshot: () => snapshots.take(),
+    snapshot,
     reload: flags.config === undefined
       ? null
-      : () => reload(gateway, flags.config!, overrides, journal),
+      : () => reload(gateway, paths, flags.config!, overrides, journal),
   });
+  started();
   if (!drawn) introduce(gateway, hub, daemon, journal);
   const view = drawn
-    ? new LiveView(daemonRows(() => statusReport(snapshots.take()), daemon.statusUrl, recent))
+    ? new LiveView(daemonRows(() => statusReport(snapshot()), daemon.statusUrl, recent))
     : null;
   view?.start();
   const tick = flags.json && !embedded
-    ? setInterval(() => printLine(JSON.stringify(statusReport(snapshots.take()))), TICK_MS)
+    ? setInterval(() => printLine(JSON.stringify(statusReport(snapshot()))), TICK_MS)
     : undefined;
   let left = 0;
   try {
@@ -236,6 +277,7 @@ async function openEmbedded(
     { path: "listen", value: `v2:127.0.0.1:${flags["hub-port"] ?? 0}`, from: "--hub-port" },
     { path: "auth", value: config.auth, from },
     { path: "io", value: config.io, from },
+    { path: "transport", value: config.transport, from },
     { path: "status", value: false, from },
     { path: "outputs", value: recent === null ? { stdout: { type: "stdout", format } } : {}, from },
   ]);
@@ -258,6 +300,7 @@ async function openEmbedded(
 /** SIGHUP: takes over what can change, and says what cannot. */
 async function reload(
   gateway: Gateway,
+  paths: GatewayPaths,
   path: string,
   overrides: readonly Override[],
   journal: Journal,
@@ -267,7 +310,9 @@ async function reload(
     () => loadGatewayConfig(path, overrides),
     (next) => compareGatewayConfigs(gateway.config, next),
   );
-  if (differences !== null) await gateway.reload(differences.config, differences.changes);
+  if (differences === null) return;
+  await paths.reload(differences.config.paths);
+  await gateway.reload(differences.config, differences.changes);
 }
 
 /** Says what goes where, how to send a line, where the status page is, and how to stop. */

@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { libcAvailable } from "../../io/libc.ts";
 import { command, Exit, parseArgs } from "../args.ts";
+import { isLoopbackAddress } from "../config/common_config.ts";
 import { HUB_SCHEMA, type HubConfig, loadHubConfig } from "../config/hub_config.ts";
 import type { Override } from "../config/load_config.ts";
 import { compareHubConfigs } from "../config/reload.ts";
@@ -24,11 +26,17 @@ import { helpText } from "../help.ts";
 import { HubService } from "../hub/hub_service.ts";
 import { HubSnapshots } from "../hub/hub_snapshot.ts";
 import { canDraw, LiveView } from "../live_view.ts";
+import { KernelEndpoints } from "../paths/kernel_endpoints.ts";
+import { PmType, readPmType } from "../paths/pm_type.ts";
+import { SessionPaths } from "../paths/session_paths.ts";
 import { RecentMessages } from "../recent_messages.ts";
 import { daemonRows } from "../status/daemon_view.ts";
 import { statusReport } from "../status/health.ts";
 import { Alarms, Journal } from "../status/journal.ts";
 import { printLine } from "../terminal.ts";
+
+/** The kernel's own limit. */
+const SUBFLOWS_WANTED = 8;
 
 const HUB = command({
   name: "fairlead hub",
@@ -119,12 +127,14 @@ async function runHub(
   const stdout = { type: "stdout", format, topic: "#", required: true } as const;
   const outputs = shown && !drawn ? { stdout } : config.outputs;
   const auth = await configuredAuth(config, origins, "server");
+  const sessionPaths = new SessionPaths();
   const service = await HubService.open({
     config: { ...config, outputs },
     auth,
     journal,
     alarms,
     view: recent,
+    pathsOf: (token) => sessionPaths.of(token),
   });
   const snapshots = new HubSnapshots(service, journal, alarms);
   const daemon = await Daemon.start({
@@ -146,6 +156,7 @@ async function runHub(
     const modes = method === "none" ? "crc" : named ? mode : "secure or crc";
     const who = method === "none" ? "no authentication" : "cephx";
     journal.note(`Listening on ${hub.address} (${who}, ${modes})`);
+    noteSubflowLimit(config, journal);
     if (daemon.statusUrl !== null) journal.note(`Status: ${daemon.statusUrl}`);
     journal.note("Stop: Ctrl-C");
   }
@@ -189,4 +200,22 @@ async function reload(
     (next) => compareHubConfigs(service.config, next),
   );
   if (differences !== null) await service.reload(differences.config, differences.changes);
+}
+
+/** Gateways with several uplinks may want more subflows than the kernel's own manager takes. */
+function noteSubflowLimit({ listen, transport }: HubConfig, journal: Journal): void {
+  if (transport === "tcp" || isLoopbackAddress(listen) || !libcAvailable()) return;
+  if (readPmType("") !== PmType.Kernel) return;
+  try {
+    const endpoints = KernelEndpoints.open("");
+    const { subflows } = endpoints.limits();
+    endpoints.close();
+    if (subflows >= SUBFLOWS_WANTED) return;
+    journal.note(
+      `Gateways may use ${subflows} subflows beside the first of a session: for more, ` +
+        `fairlead paths limits --subflows ${SUBFLOWS_WANTED}`,
+    );
+  } catch {
+    // A kernel without the family: sessions have one path.
+  }
 }

@@ -4,7 +4,9 @@
  * @module
  */
 import { isTopicFilter, isTopicName } from "../../proto/gateway/topic_filter.ts";
+import { parseSubnet, type Subnet } from "../../proto/mptcp/subnet.ts";
 import { NAME_BYTES_MAX } from "../../wire/gateway/envelope.ts";
+import { Family, formatInet } from "../../wire/inet.ts";
 import { AddrType, parseAddress } from "../../wire/msgr2/entity_addr.ts";
 import { EntityType, parseEntityName } from "../../wire/msgr2/hello.ts";
 
@@ -22,6 +24,14 @@ export interface Form {
 
 const PORT = "[0-9]{1,5}";
 const HOST = String.raw`(?:\[[0-9A-Fa-f:.]+(?:%[^\]\s]+)?\]|[^\s:/\[\]]+)`;
+/** IFNAMSIZ less the NUL. */
+const LINK_NAME_BYTES_MAX = 15;
+/** What stands before the IPv4 address in an IPv6 one: RFC 4291 section 2.5.5.2. */
+const MAPPED_BITS = 96;
+/** sun_path of unix(7) less the NUL. */
+const SOCKET_PATH_BYTES_MAX = 107;
+/** NAME_MAX. */
+const FILE_NAME_BYTES_MAX = 255;
 
 /** Where an input listens. */
 export const HOST_PORT: Form = {
@@ -89,6 +99,58 @@ export const PATH: Form = {
   pattern: String.raw`^[^\u0000]+$`,
 };
 
+/** Addresses with a common front: RFC 4632 section 3.1, RFC 4291 section 2.3. */
+export const SUBNET: Form = {
+  expected: "ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8, without bits behind the prefix",
+  pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
+  accepts(text): boolean {
+    const subnet = parseSubnet(text);
+    const network = subnet && networkOf(subnet);
+    return network !== null && network.family === subnet!.family &&
+      network.bytes.every((byte, index) => byte === subnet!.bytes[index]);
+  },
+  remedy(text): string | null {
+    const subnet = parseSubnet(text);
+    if (subnet === null) return null;
+    const { bytes, family, prefixLength } = networkOf(subnet);
+    return `${formatInet(family, bytes)}/${prefixLength}`;
+  },
+};
+
+/** Network interfaces by their names, as the kernel allows them, with `*` for any run of characters. */
+export const LINK_PATTERN: Form = {
+  expected:
+    `the name of an interface, ${LINK_NAME_BYTES_MAX} bytes at most, * for any run of characters`,
+  pattern: String.raw`^(?!\.\.?$)(?!.*\*\*)[^/:\s\u0000]+$`,
+  accepts: (text) => bytesOf(text.replaceAll("*", "")) <= LINK_NAME_BYTES_MAX,
+  remedy(text): string | null {
+    const plain = text.trim().replaceAll(/\*+/g, "*");
+    return plain !== text && hasForm(LINK_PATTERN, plain) ? plain : null;
+  },
+};
+
+/** The name of a network namespace: a file's, ip-netns(8). */
+export const NAMESPACE_NAME: Form = {
+  expected: "the name of a network namespace, as ip netns list shows it",
+  pattern: String.raw`^(?!\.\.?$)[^/\s\u0000]+$`,
+  accepts: (text) => bytesOf(text) <= FILE_NAME_BYTES_MAX,
+  remedy(text): string | null {
+    const name = /^(?:\/var)?\/run\/netns\/(.+)$/.exec(text)?.[1] ?? "";
+    return hasForm(NAMESPACE_NAME, name) ? name : null;
+  },
+};
+
+/** A Unix socket in the file system. */
+export const SOCKET_PATH: Form = {
+  expected: `a path from the top, ${SOCKET_PATH_BYTES_MAX} bytes at most`,
+  pattern: String.raw`^/(?:[^\u0000]*[^/\u0000])$`,
+  accepts: (text) => bytesOf(text) <= SOCKET_PATH_BYTES_MAX,
+  remedy(text): string | null {
+    const path = `/run/fairlead/${text}`;
+    return !text.startsWith("/") && hasForm(SOCKET_PATH, path) ? path : null;
+  },
+};
+
 /** The name of an input, an output, a hub. */
 export const PORT_NAME: Form = {
   expected: "1 to 32 of a-z, 0-9, _ and -",
@@ -102,6 +164,19 @@ export const PORT_NAME: Form = {
 /** True when a text has the form. */
 export function hasForm(form: Form, text: string): boolean {
   return new RegExp(form.pattern, "u").test(text) && (form.accepts?.(text) ?? true);
+}
+
+/** Without what stands behind the prefix; a v4-mapped one as the IPv4 that it means. */
+function networkOf({ bytes, family, prefixLength }: Subnet): Subnet {
+  const network = bytes.map((byte, index) => {
+    const kept = Math.min(8, Math.max(0, prefixLength - index * 8));
+    return byte & 0xff << 8 - kept;
+  });
+  const mapped = family === Family.Inet6 && prefixLength >= MAPPED_BITS &&
+    network.subarray(0, 12).every((byte, index) => byte === (index < 10 ? 0 : 0xff));
+  return mapped
+    ? { bytes: network.slice(12), family: Family.Inet, prefixLength: prefixLength - MAPPED_BITS }
+    : { bytes: network, family, prefixLength };
 }
 
 /** The type of an address, or null. */

@@ -20,6 +20,7 @@ import {
   LOG_SCHEMA,
   STATE_SCHEMA,
   STATUS_LISTEN,
+  TRANSPORT_SCHEMA,
   WATCHDOG_SCHEMA,
 } from "./common_config.ts";
 import {
@@ -33,6 +34,8 @@ import {
   TOPIC_PREFIX,
 } from "./forms.ts";
 import { loadConfig, type Loaded, type Override } from "./load_config.ts";
+import { completePaths } from "./paths_check.ts";
+import { PATHS_SCHEMA } from "./paths_config.ts";
 import type { Findings } from "./problem.ts";
 import type { Draft, Infer, ObjectSchema } from "./schema.ts";
 
@@ -227,6 +230,8 @@ export const GATEWAY_SCHEMA = {
     drainSeconds: DRAIN_SCHEMA,
     auth: AUTH_SCHEMA,
     io: IO_SCHEMA,
+    transport: TRANSPORT_SCHEMA,
+    paths: PATHS_SCHEMA,
     inputs: {
       kind: "map",
       names: PORT_NAME,
@@ -381,6 +386,7 @@ async function complete(draft: Draft<GatewayConfig>, findings: Findings): Promis
   checkListeners(listeners(draft), findings);
   checkReaders(draft, findings);
   for (const [name, input] of inputs) await checkInput(`inputs.${name}`, input, findings);
+  completePaths(draft.paths, findings);
   await checkWatchdog(draft.watchdog, findings);
 }
 

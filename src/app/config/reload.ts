@@ -7,6 +7,7 @@
 import { countText } from "../count_text.ts";
 import type { GatewayConfig } from "./gateway_config.ts";
 import type { HubConfig } from "./hub_config.ts";
+import type { PathsFile } from "./paths_config.ts";
 import { joinPath, shown } from "./schema_check.ts";
 
 /** A difference that can be taken over. */
@@ -40,9 +41,22 @@ const FIXED: Readonly<Record<string, string>> = {
   state: "what is stored there is in use",
   auth: "the sessions were made with it",
   io: "the sockets are open",
+  transport: "the sockets are open",
   "spool.place": "messages wait there",
   status: "its listener is open",
   watchdog: "a watchdog that was started must be kept fed",
+  "paths.manager": "connections keep the manager that they were made with",
+  "paths.setPmType": "it is set at the start and restored at the end",
+  "paths.socket": "other programs are connected there",
+  "paths.namespaces": "their sockets are open",
+  "paths.joins.decide": "the guard was made so",
+  "paths.joins.whenAway": "the guard was made so",
+};
+
+/** What cannot come or go while the process runs; what is in it may change. */
+const LASTING: Readonly<Record<string, string>> = {
+  paths: "its sockets are made at the start",
+  "paths.joins": "the guard is made at the start",
 };
 
 /** Objects by name: each is made, ended or replaced by itself. */
@@ -67,6 +81,14 @@ export function compareHubConfigs(now: HubConfig, next: HubConfig): Reload<HubCo
       ? "the status listener serves it and status stays false"
       : null;
   return compare(now, next, "outputs", lacks);
+}
+
+/** The same for a program that only manages paths. */
+export function comparePathsConfigs(now: PathsFile, next: PathsFile): Reload<PathsFile> {
+  const changes: Change[] = [];
+  const refused: Refusal[] = [];
+  const paths = merge(now.paths, next.paths, "paths", changes, refused) as PathsFile["paths"];
+  return { changes, refused, config: { paths } };
 }
 
 type Tree = Readonly<Record<string, unknown>>;
@@ -98,9 +120,10 @@ function merge(now: Tree, next: Tree, path: string, changes: Change[], refused: 
   const entries = Object.keys(next).map((key) => {
     const inner = joinPath(path, key);
     const [before, after] = [now[key], next[key]];
-    if (Object.hasOwn(FIXED, inner)) {
+    const why = FIXED[inner] ?? (isTree(before) === isTree(after) ? undefined : LASTING[inner]);
+    if (why !== undefined) {
       refused.push(
-        ...differences(before, after, inner).map((difference) => refusal(inner, difference)),
+        ...differences(before, after, inner).map((difference) => refusal(why, difference)),
       );
       return [key, before];
     }
@@ -159,9 +182,9 @@ function differences(before: unknown, after: unknown, path: string): Difference[
   return [{ path, before, after, text }];
 }
 
-function refusal(fixed: string, { path, before, after }: Difference): Refusal {
+function refusal(why: string, { path, before, after }: Difference): Refusal {
   const remedy = `it stays ${shown(before)}, restart to use ${shown(after)}`;
-  return { path, text: `Cannot change ${path} while running as ${FIXED[fixed]}: ${remedy}` };
+  return { path, text: `Cannot change ${path} while running as ${why}: ${remedy}` };
 }
 
 function isTree(value: unknown): value is Tree {

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { portOf } from "./common_config.ts";
 import type { GatewayConfig } from "./gateway_config.ts";
 import type { HubConfig } from "./hub_config.ts";
+import type { PathsConfig, PathsFile } from "./paths_config.ts";
 
 /** Beyond the time to drain, to write and close. */
 const STOP_SECONDS = 10;
@@ -31,8 +32,10 @@ export interface UnitOptions {
 
 /** What a configuration needs of the system. All paths are absolute. */
 interface Needs {
-  readonly command: "gateway" | "hub";
+  readonly command: "gateway" | "hub" | "paths daemon";
   readonly name: string;
+  /** It tells when it is ready, and that it is alive. */
+  readonly notifies: boolean;
   readonly drainSeconds: number;
   readonly state: string | null;
   /** Files that few can read. */
@@ -45,6 +48,7 @@ interface Needs {
   readonly serials: string[];
   readonly watchdog: string | null;
   readonly addresses: string[];
+  readonly paths: PathsConfig | false;
   /** Some paths depend on the directory in which the unit is printed. */
   readonly fromHere: boolean;
 }
@@ -62,6 +66,7 @@ export function gatewayUnit(config: GatewayConfig, options: UnitOptions): string
     absolute({
       command: "gateway",
       name: config.name,
+      notifies: true,
       drainSeconds: config.drainSeconds,
       state,
       secrets: [auth.keyring, ...secrets].filter((file) => file !== null),
@@ -74,6 +79,7 @@ export function gatewayUnit(config: GatewayConfig, options: UnitOptions): string
         ...inputs.flatMap((input) => "listen" in input ? [input.listen] : []),
         ...(status ? [status.listen] : []),
       ],
+      paths: config.paths,
       fromHere: false,
     }),
     options,
@@ -88,6 +94,7 @@ export function hubUnit(config: HubConfig, options: UnitOptions): string {
     absolute({
       command: "hub",
       name: config.name,
+      notifies: true,
       drainSeconds: config.drainSeconds,
       state,
       secrets: auth.keyring === null ? [] : [auth.keyring],
@@ -97,10 +104,32 @@ export function hubUnit(config: HubConfig, options: UnitOptions): string {
       serials: [],
       watchdog,
       addresses: [listen, ...(status ? [status.listen] : [])],
+      paths: false,
       fromHere: false,
     }),
     options,
   );
+}
+
+/** The unit of `fairlead paths daemon --config FILE`. */
+export function pathsUnit({ paths }: PathsFile, options: UnitOptions): string {
+  const needs: Needs = {
+    command: "paths daemon",
+    name: "",
+    notifies: false,
+    drainSeconds: 0,
+    state: null,
+    secrets: [],
+    follows: [],
+    writes: [],
+    pipes: [],
+    serials: [],
+    watchdog: null,
+    addresses: [],
+    paths,
+    fromHere: false,
+  };
+  return unitText(needs, options);
 }
 
 function absolute(needs: Needs): Needs {
@@ -119,9 +148,13 @@ function absolute(needs: Needs): Needs {
 }
 
 function unitText(needs: Needs, { configFile, program = thisProgram() }: UnitOptions): string {
-  const { command, name, drainSeconds, state, secrets, follows, writes, pipes, fromHere } = needs;
+  const { command, name, notifies, drainSeconds, state, secrets, follows, writes, pipes } = needs;
   const config = configFile === null ? null : resolve(configFile);
-  const words = [...program, command, ...(config === null ? [] : ["--config", config])];
+  const words = [
+    ...program,
+    ...command.split(" "),
+    ...(config === null ? [] : ["--config", config]),
+  ];
   const touched = [
     ...program,
     config ?? "",
@@ -130,27 +163,27 @@ function unitText(needs: Needs, { configFile, program = thisProgram() }: UnitOpt
     ...follows,
     ...writes,
     ...pipes,
+    ...socketsOf(needs),
   ];
   const dynamic = isDynamic(needs, touched);
   const lines = [
     ...heading(needs, dynamic, config),
     "[Unit]",
-    `Description=Fairlead ${command} ${name.replaceAll(/[^\w.@-]/g, "_")}`,
+    `Description=Fairlead ${command} ${name.replaceAll(/[^\w.@-]/g, "_")}`.trimEnd(),
     "After=network.target",
     "StartLimitIntervalSec=0",
     "",
     "[Service]",
-    "Type=notify",
-    "NotifyAccess=main",
+    ...(notifies ? ["Type=notify", "NotifyAccess=main"] : ["Type=exec"]),
     `ExecStart=${words.map((word) => quote(word).replaceAll("$", "$$$$")).join(" ")}`,
     "ExecReload=/bin/kill -HUP $MAINPID",
-    `WatchdogSec=${WATCHDOG_SECONDS}`,
+    ...(notifies ? [`WatchdogSec=${WATCHDOG_SECONDS}`] : []),
     "Restart=always",
     "RestartSec=1",
     `RestartPreventExitStatus=${USAGE_EXIT}`,
     `TimeoutStopSec=${drainSeconds + STOP_SECONDS}`,
-    ...(fromHere ? [`WorkingDirectory=${quote(Deno.cwd())}`] : []),
-    ...(program.length > 1 ? denoLines(command) : []),
+    ...(needs.fromHere ? [`WorkingDirectory=${quote(Deno.cwd())}`] : []),
+    ...(program.length > 1 ? denoLines(needs) : []),
     "",
     ...(dynamic ? ["DynamicUser=yes"] : [`User=${USER}`]),
     ...groupLines(needs),
@@ -160,7 +193,7 @@ function unitText(needs: Needs, { configFile, program = thisProgram() }: UnitOpt
     "UMask=0077",
     "",
     ...deviceLines(needs),
-    ...sandboxLines(touched),
+    ...sandboxLines(needs, touched),
     "",
     "[Install]",
     "WantedBy=multi-user.target",
@@ -169,7 +202,7 @@ function unitText(needs: Needs, { configFile, program = thisProgram() }: UnitOpt
 }
 
 function heading(needs: Needs, dynamic: boolean, config: string | null): string[] {
-  const unit = `fairlead-${needs.command}`;
+  const unit = unitName(needs);
   const reads = [
     ...(config === null ? [] : [config]),
     ...needs.secrets,
@@ -192,17 +225,23 @@ function heading(needs: Needs, dynamic: boolean, config: string | null): string[
   return comments.map((line) => `# ${line}`);
 }
 
+/** `fairlead-gateway`, `fairlead-hub`, `fairlead-paths` */
+function unitName({ command }: Needs): string {
+  return `fairlead-${command.replace(/ .*/, "")}`;
+}
+
 /** A user that exists only while the service runs owns nothing but its state. */
 function isDynamic(needs: Needs, touched: readonly string[]): boolean {
   const { state, secrets, follows, writes, pipes, watchdog } = needs;
   if (secrets.length + writes.length + pipes.length > 0 || watchdog !== null) return false;
   if (state !== null && below("/var/lib", state) === null) return false;
+  if (socketsOf(needs).some((path) => below("/run", dirname(path)) === null)) return false;
   return follows.every((path) => below("/var/log", path) !== null) && !touched.some(isTemporary);
 }
 
 /** Deno keeps compiled code in a directory of its own. */
-function denoLines(command: string): string[] {
-  const directory = `fairlead-${command}`;
+function denoLines(needs: Needs): string[] {
+  const directory = unitName(needs);
   return [
     `CacheDirectory=${directory}`,
     `Environment=DENO_DIR=/var/cache/${directory} DENO_NO_UPDATE_CHECK=1`,
@@ -218,33 +257,51 @@ function groupLines({ serials, follows }: Needs): string[] {
 }
 
 /** The file system is read-only but for these. */
-function directoryLines({ state, writes, pipes }: Needs): string[] {
+function directoryLines(needs: Needs): string[] {
+  const { state, writes, pipes } = needs;
   const named = (top: string, paths: readonly string[]): string[] => [
     ...new Set(paths.map((path) => below(top, path)).filter((path) => path !== null)),
   ];
   const states = state === null ? [] : [state];
   const logs = writes.map((path) => dirname(path));
+  const sockets = socketsOf(needs).map((path) => dirname(path));
   const setting = (key: string, words: readonly string[]): string[] =>
     words.length === 0 ? [] : [`${key}=${words.map(quote).join(" ")}`];
+  const runtime = named("/run", [...pipes.map((path) => dirname(path)), ...sockets]);
   const others = [
     ...states.filter((path) => below("/var/lib", path) === null),
     ...logs.filter((path) => below("/var/log", path) === null),
+    ...sockets.filter((path) => below("/run", path) === null),
   ];
   return [
     ...setting("StateDirectory", named("/var/lib", states)),
     ...setting("LogsDirectory", named("/var/log", logs)),
-    ...setting("RuntimeDirectory", named("/run", pipes.map((path) => dirname(path)))),
+    ...setting("RuntimeDirectory", runtime),
+    // Another unit of ours may have its socket there.
+    ...(runtime.length > 0 ? ["RuntimeDirectoryPreserve=yes"] : []),
     ...setting("ReadWritePaths", [...new Set(others)]),
   ];
 }
 
-function capabilityLines({ addresses }: Needs): string[] {
+function capabilityLines({ addresses, paths }: Needs): string[] {
   const privileged = addresses.map(portOf).some((port) => port > 0 && port < PRIVILEGED_END);
-  const capabilities = privileged ? "CAP_NET_BIND_SERVICE" : "";
+  const capabilities = [
+    ...(privileged ? ["CAP_NET_BIND_SERVICE"] : []),
+    ...(paths ? ["CAP_NET_ADMIN"] : []),
+    // Who asks at the socket must be of our network namespace, and /proc tells that of root only so.
+    ...(paths && paths.socket !== false ? ["CAP_SYS_PTRACE"] : []),
+    // setns(2)
+    ...(paths && paths.namespaces.length > 0 ? ["CAP_SYS_ADMIN"] : []),
+  ].join(" ");
   return [
     `CapabilityBoundingSet=${capabilities}`,
-    ...(privileged ? [`AmbientCapabilities=${capabilities}`] : []),
+    ...(capabilities === "" ? [] : [`AmbientCapabilities=${capabilities}`]),
   ];
+}
+
+/** The socket for other programs. */
+function socketsOf({ paths }: Needs): string[] {
+  return paths && paths.socket !== false ? [paths.socket] : [];
 }
 
 /** A device that is unplugged and comes back has another node: drivers are named, where known. */
@@ -263,7 +320,7 @@ function deviceLines({ serials, watchdog }: Needs): string[] {
 }
 
 /** No MemoryDenyWriteExecute, as V8 compiles at run time; it guards that memory with @pkey. */
-function sandboxLines(touched: readonly string[]): string[] {
+function sandboxLines({ paths }: Needs, touched: readonly string[]): string[] {
   const home = touched.some((path) => /^\/(home|root|run\/user)\//.test(path));
   return [
     "NoNewPrivileges=yes",
@@ -275,12 +332,12 @@ function sandboxLines(touched: readonly string[]): string[] {
     "ProtectHostname=yes",
     "ProtectKernelLogs=yes",
     "ProtectKernelModules=yes",
-    "ProtectKernelTunables=yes",
+    `ProtectKernelTunables=${paths && paths.setPmType ? "no" : "yes"}`, // net.mptcp.pm_type
     "ProtectProc=invisible",
     "LockPersonality=yes",
     "RemoveIPC=yes",
     "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-    "RestrictNamespaces=yes",
+    `RestrictNamespaces=${paths && paths.namespaces.length > 0 ? "net" : "yes"}`,
     "RestrictRealtime=yes",
     "RestrictSUIDSGID=yes",
     "SystemCallArchitectures=native",
