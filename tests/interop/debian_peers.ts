@@ -301,7 +301,9 @@ const TOOLS: Record<string, string[]> = {
   mosquitto: ["mosquitto"],
   mosquitto_pub: ["mosquitto-clients"],
   mount: ["mount"],
+  nft: ["nftables"],
   strace: ["strace"],
+  sysctl: ["procps"],
 };
 
 /** Installs what the harness itself needs and is not here. */
