@@ -14,6 +14,7 @@ import { footprintFamily } from "./footprint.ts";
 import { gatewayFamily } from "./gateway.ts";
 import { type Machine, machineText, readMachine, watchOthers } from "./machine.ts";
 import { oneWayFamily } from "./one_way.ts";
+import { pathsFamily } from "./paths.ts";
 import { requestReplyFamily } from "./request_reply.ts";
 import { secureFamily } from "./secure.ts";
 import { type Row, summaryText, tableText } from "./table.ts";
@@ -25,6 +26,7 @@ const FAMILIES: readonly Family[] = [
   oneWayFamily,
   footprintFamily,
   gatewayFamily,
+  pathsFamily,
 ];
 
 const ROUNDS = 5;
