@@ -48,15 +48,17 @@ export {
   AddrType,
   EntityAddr,
   entityAddrBytes,
+  parseAddress,
+  readEntityAddr,
+  writeEntityAddr,
+} from "./src/wire/msgr2/entity_addr.ts";
+export {
   EntityAddrVec,
   entityAddrVecBytes,
-  parseAddress,
   parseAddrVec,
-  readEntityAddr,
   readEntityAddrVec,
-  writeEntityAddr,
   writeEntityAddrVec,
-} from "./src/wire/msgr2/entity_addr.ts";
+} from "./src/wire/msgr2/entity_addrvec.ts";
 export { type EntityName, formatEntityName } from "./src/wire/cephx/entity_name.ts";
 export {
   formatKeyring,

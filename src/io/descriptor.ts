@@ -6,12 +6,14 @@
  * @module
  */
 import { Errno } from "./errno.ts";
-import { errno, libc } from "./libc.ts";
+import { cString, fold, libc } from "./libc.ts";
 
 const O_NOCTTY_NONBLOCK_CLOEXEC = 0x100 | 0x800 | 0x80000;
 
 /** `access` of {@linkcode openPath}. */
 export const Access = {
+  /** O_RDONLY. */
+  Read: 0,
   /** O_WRONLY. */
   Write: 1,
   /** O_RDWR. A FIFO opened so never ends, as a writer is always there: ourselves; fifo(7). */
@@ -63,12 +65,4 @@ export function control(
   argument: Uint8Array<ArrayBuffer> | Int32Array<ArrayBuffer> | null,
 ): number {
   return fold(libc().ioctl(fd, request, argument));
-}
-
-function cString(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(`${text}\0`);
-}
-
-function fold(result: number): number {
-  return result < 0 ? -errno() : result;
 }

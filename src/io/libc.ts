@@ -1,7 +1,7 @@
 /**
  * The one Deno.dlopen of libc. It is opened on first use, so that importing this file needs no
  * permission; {@linkcode libcAvailable} tells which road a process can take. Narrowed types stand
- * beside their C meaning. Results are folded by the callers: `result < 0 ? -errno() : result`.
+ * beside their C meaning. {@linkcode fold} makes their results what the functions of io answer.
  *
  * @module
  */
@@ -83,6 +83,16 @@ export function libcRefusal(): string {
 /** The errno of the last failed call; errno lives at one address per thread. */
 export function errno(): number {
   return errnoCell[0]!;
+}
+
+/** 0 or more as it is, -1 as the negated errno. */
+export function fold(result: number): number {
+  return result < 0 ? -errno() : result;
+}
+
+/** A text as C has it. */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${text}\0`);
 }
 
 function tryOpen(): string {

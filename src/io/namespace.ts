@@ -6,10 +6,10 @@
  * @module
  */
 import { assert } from "../mem/assert.ts";
+import { Access, openPath } from "./descriptor.ts";
 import { Errno, errnoText } from "./errno.ts";
-import { errno, libc } from "./libc.ts";
+import { fold, libc } from "./libc.ts";
 
-const O_RDONLY_CLOEXEC = 0x80000;
 const CLONE_NEWNET = 0x40000000;
 const OWN = "/proc/thread-self/ns/net";
 /** Where ip-netns(8) keeps the named ones. */
@@ -22,7 +22,7 @@ const NAMED = "/run/netns";
  */
 export function inNamespace<T>(name: string, inside: () => T): T {
   if (name === "") return inside();
-  const home = open(OWN);
+  const home = openPath(OWN, Access.Read);
   if (home < 0) throw new Error(`Cannot open ${OWN}: ${errnoText(home)}`);
   try {
     enter(name);
@@ -56,7 +56,7 @@ function inodeOf(path: string): number | null {
 }
 
 function enter(name: string): void {
-  const fd = open(`${NAMED}/${name}`);
+  const fd = openPath(`${NAMED}/${name}`, Access.Read);
   if (fd === -Errno.Enoent) {
     throw new Error(
       `Cannot enter network namespace as it does not exist: current value is "${name}", ` +
@@ -64,14 +64,9 @@ function enter(name: string): void {
     );
   }
   if (fd < 0) throw new Error(`Cannot enter network namespace ${name}: ${errnoText(fd)}`);
-  const entered = libc().setns(fd, CLONE_NEWNET) < 0 ? -errno() : 0;
+  const entered = fold(libc().setns(fd, CLONE_NEWNET));
   libc().close(fd);
   if (entered === 0) return;
   const remedy = entered === -Errno.Eperm ? ", it needs CAP_SYS_ADMIN: run it as root" : "";
   throw new Error(`Cannot enter network namespace ${name}: ${errnoText(entered)}${remedy}`);
-}
-
-function open(path: string): number {
-  const fd = libc().open(new TextEncoder().encode(`${path}\0`), O_RDONLY_CLOEXEC);
-  return fd < 0 ? -errno() : fd;
 }

@@ -7,7 +7,7 @@
  */
 import { newRegion, type Region } from "../mem/region.ts";
 import { Errno } from "./errno.ts";
-import { errno, type Libc, libc } from "./libc.ts";
+import { fold, type Libc, libc } from "./libc.ts";
 import { fixedInts } from "./native.ts";
 
 const AF_NETLINK = 16;
@@ -115,8 +115,4 @@ export class NetlinkSocket {
 function setOption(fd: number, level: number, name: number, value: number): number {
   option[0] = value;
   return fold(libc().setsockopt(fd, level, name, option, 4));
-}
-
-function fold(result: number): number {
-  return result < 0 ? -errno() : result;
 }

@@ -9,7 +9,7 @@ import { assert } from "../mem/assert.ts";
 import { GATHER_PIECES_MAX } from "../mem/limits.ts";
 import { Family } from "../wire/inet.ts";
 import { Errno } from "./errno.ts";
-import { errno, libc } from "./libc.ts";
+import { cString, errno, fold, libc } from "./libc.ts";
 import { fixedInts, putAddress, putArenaAddress } from "./native.ts";
 import { SocketAddress } from "./socket_address.ts";
 
@@ -181,7 +181,7 @@ function openFor(host: string, port: number, protocol: number): number {
 function withZoneIndex(host: string): string {
   const percent = host.indexOf("%");
   if (percent < 0) return host;
-  const index = libc().if_nametoindex(new TextEncoder().encode(`${host.slice(percent + 1)}\0`));
+  const index = libc().if_nametoindex(cString(host.slice(percent + 1)));
   return index === 0 ? host : `${host.slice(0, percent + 1)}${index}`;
 }
 
@@ -214,10 +214,6 @@ function readSockaddr(into: SocketAddress): number {
 function setOption(fd: number, level: number, name: number, value: number): number {
   option[0] = value;
   return fold(libc().setsockopt(fd, level, name, option, 4));
-}
-
-function fold(result: number): number {
-  return result < 0 ? -errno() : result;
 }
 
 /** Gives up a half-made socket, keeping why. */

@@ -1,9 +1,9 @@
 /** Requests and events of the access socket: what is read, what is refused and how, the seed's names. */
 import assert from "node:assert/strict";
+import { formatToken } from "../../src/proto/mptcp/connection_table.ts";
 import {
   ACCESS_GROUPS,
   accessEvent,
-  connectionText,
   parseConnection,
   parseRequest,
 } from "../../src/app/paths/access_message.ts";
@@ -248,10 +248,10 @@ Deno.test.each([{ open: "[", close: "]" }, { open: '{"a":', close: "}" }])(
 );
 
 Deno.test("connections are texts that come back as they went", () => {
-  assert.equal(connectionText(TOKEN), CONNECTION);
-  assert.equal(connectionText(0xfffffffe | 0), "0xfffffffe");
-  assert.equal(parseConnection(connectionText(0xfffffffe)), 0xfffffffe);
-  assert.equal(connectionText(1), "0x00000001");
+  assert.equal(formatToken(TOKEN), CONNECTION);
+  assert.equal(formatToken(0xfffffffe | 0), "0xfffffffe");
+  assert.equal(parseConnection(formatToken(0xfffffffe)), 0xfffffffe);
+  assert.equal(formatToken(1), "0x00000001");
 });
 
 const local: Endpoint = { address: "10.9.1.1", port: 5001 };

@@ -18,12 +18,12 @@ import { MON_COMMAND_ACK, readMonCommand, writeMonCommandAck } from "../../src/w
 import { generateKey, KeyType } from "../../src/wire/cephx/crypto_key.ts";
 import { Keyring } from "../../src/wire/cephx/keyring.ts";
 import { PayloadWriter } from "../../src/wire/cephx/payload.ts";
+import { EntityAddr } from "../../src/wire/msgr2/entity_addr.ts";
 import {
-  EntityAddr,
   EntityAddrVec,
   entityAddrVecBytes,
   writeEntityAddrVec,
-} from "../../src/wire/msgr2/entity_addr.ts";
+} from "../../src/wire/msgr2/entity_addrvec.ts";
 import { EntityType } from "../../src/wire/msgr2/hello.ts";
 
 const FSID = Uint8Array.from({ length: 16 }, (_, index) => index);

@@ -9,7 +9,7 @@ import { getHeapStatistics } from "node:v8";
 import { arena, take } from "../../src/mem/arena.ts";
 import { crc32cRaw } from "../../src/wire/crc32c.ts";
 import { readAck, writeAck } from "../../src/wire/msgr2/ack.ts";
-import { parseAddrVec } from "../../src/wire/msgr2/entity_addr.ts";
+import { parseAddrVec } from "../../src/wire/msgr2/entity_addrvec.ts";
 import { Keepalive, readKeepalive, writeKeepalive } from "../../src/wire/msgr2/keepalive.ts";
 import {
   readSessionReconnect,

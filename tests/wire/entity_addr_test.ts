@@ -11,15 +11,17 @@ import { newRegion, regionOf } from "../../src/mem/region.ts";
 import {
   EntityAddr,
   entityAddrBytes,
+  parseAddress,
+  readEntityAddr,
+  writeEntityAddr,
+} from "../../src/wire/msgr2/entity_addr.ts";
+import {
   EntityAddrVec,
   entityAddrVecBytes,
-  parseAddress,
   parseAddrVec,
-  readEntityAddr,
   readEntityAddrVec,
-  writeEntityAddr,
   writeEntityAddrVec,
-} from "../../src/wire/msgr2/entity_addr.ts";
+} from "../../src/wire/msgr2/entity_addrvec.ts";
 import { EntityType, entityTypeName, parseEntityName } from "../../src/wire/msgr2/hello.ts";
 
 /** Made by hand from the layouts in the header of entity_addr.ts; IPv4 ones are in captures too. */

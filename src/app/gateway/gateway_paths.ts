@@ -75,11 +75,7 @@ export class GatewayPaths {
         tell,
       });
       this.#alarms.clear("paths_off");
-      for (const { manager, namespace } of this.#service.namespaces) {
-        const links = [...manager.links.values()].filter(({ up }) => up).map(({ name }) => name);
-        const where = namespace === "" ? "" : ` in namespace ${namespace}`;
-        this.#journal.note(`Paths ready${where}: ${links.join(", ") || "no link is up"}`);
-      }
+      log.ready(this.#service.namespaces);
     } catch (error) {
       const { message } = error as Error;
       this.#alarms.raise("paths_off", "warning", `Sessions have one path only: ${message}`);

@@ -5,10 +5,10 @@
  */
 import { nowMs } from "../../io/clock.ts";
 import { conModeName } from "../../wire/msgr2/auth.ts";
+import { formatToken } from "../../proto/mptcp/connection_table.ts";
 import type { Session } from "../../proto/msgr2/session.ts";
 import { addressText } from "../address_text.ts";
 import type { SessionTransport } from "../loop.ts";
-import { connectionText } from "../paths/access_message.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
 import { processStatus, writtenBytes } from "../status/process_stat.ts";
 import type {
@@ -136,7 +136,7 @@ export function transportStatus(
   const { fallback, token, transport } = carried;
   if (transport === "tcp") return { transport: fallback ? "tcp: the peer has no MPTCP" : "tcp" };
   const paths = pathsOf?.(token) ?? [];
-  const connection = connectionText(token);
+  const connection = formatToken(token);
   // A session that stands has a path: none at all means that nobody could tell.
   return { transport, connection, ...(paths.length === 0 ? {} : { paths }) };
 }

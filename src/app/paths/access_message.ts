@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { formatToken } from "../../proto/mptcp/connection_table.ts";
 import type { PathEvent } from "../../proto/mptcp/path_events.ts";
 import { Family, formatInet, parseInet } from "../../wire/inet.ts";
 import { nearest } from "../nearest.ts";
@@ -205,7 +206,7 @@ export function accessEvent(event: PathEvent): AccessEvent | null {
     case "new_connection":
       return {
         event: event.name,
-        connection: connectionText(event.token),
+        connection: formatToken(event.token),
         local_address: event.local.address,
         local_port: event.local.port,
         remote_address: event.remote.address,
@@ -217,7 +218,7 @@ export function accessEvent(event: PathEvent): AccessEvent | null {
     case "new_addr":
       return {
         event: event.name,
-        connection: connectionText(event.token),
+        connection: formatToken(event.token),
         remote_address_id: event.remoteId,
         remote_address: event.remote.address,
         remote_port: event.remote.port,
@@ -225,13 +226,13 @@ export function accessEvent(event: PathEvent): AccessEvent | null {
     case "addr_removed":
       return {
         event: event.name,
-        connection: connectionText(event.token),
+        connection: formatToken(event.token),
         remote_address_id: event.remoteId,
       };
     case "join_attempt":
       return {
         event: event.name,
-        connection: connectionText(event.token),
+        connection: formatToken(event.token),
         local_address_id: orNull(event.localId),
         local_address: event.local.address,
         local_port: event.local.port,
@@ -244,7 +245,7 @@ export function accessEvent(event: PathEvent): AccessEvent | null {
     case "new_subflow":
       return {
         event: event.name,
-        connection: connectionText(event.token),
+        connection: formatToken(event.token),
         subflow: event.subflow,
         local_address_id: event.localId,
         local_address: event.local.address,
@@ -257,7 +258,7 @@ export function accessEvent(event: PathEvent): AccessEvent | null {
     case "subflow_closed":
       return {
         event: event.name,
-        connection: connectionText(event.token),
+        connection: formatToken(event.token),
         subflow: event.subflow,
         error: event.error,
         reset_reason: orNull(event.resetReason),
@@ -265,7 +266,7 @@ export function accessEvent(event: PathEvent): AccessEvent | null {
     case "subflow_priority":
       return {
         event: event.name,
-        connection: connectionText(event.token),
+        connection: formatToken(event.token),
         subflow: event.subflow,
         backup: event.backup,
         by: event.by,
@@ -273,7 +274,7 @@ export function accessEvent(event: PathEvent): AccessEvent | null {
     case "conn_closed":
       return {
         event: event.name,
-        connection: connectionText(event.token),
+        connection: formatToken(event.token),
         found: event.found,
       };
     case "link":
@@ -289,11 +290,6 @@ export function accessEvent(event: PathEvent): AccessEvent | null {
     case "note":
       return null;
   }
-}
-
-/** `0x388844a2`: a connection by the kernel's token. */
-export function connectionText(token: number): string {
-  return `0x${(token >>> 0).toString(16).padStart(8, "0")}`;
 }
 
 /** The token of a connection that was typed, or null when it is none. */

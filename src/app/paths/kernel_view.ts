@@ -4,12 +4,14 @@
  *
  * @module
  */
-import type { PathConnection } from "../../proto/mptcp/connection_table.ts";
-import type { Endpoint } from "../../proto/mptcp/path_events.ts";
+import {
+  formatEndpoint,
+  formatToken,
+  type PathConnection,
+} from "../../proto/mptcp/connection_table.ts";
 import type { PathManager } from "../../proto/mptcp/path_manager.ts";
 import { plainAddress } from "../../proto/mptcp/subnet.ts";
 import { TcpState } from "../../wire/netlink/sock_diag.ts";
-import { connectionText } from "./access_message.ts";
 import { LinkMonitor, type LinksFound } from "./link_monitor.ts";
 import type { ConnectionView, LinkView, PathsView, SubflowView } from "./paths_view.ts";
 import { PmType, readPmType } from "./pm_type.ts";
@@ -81,9 +83,9 @@ function connectionView(
     endpoints.map(({ address }) => ({ id, address }))
   );
   return {
-    connection: connectionText(token),
-    local: endpointText(connection.local),
-    remote: endpointText(connection.remote),
+    connection: formatToken(token),
+    local: formatEndpoint(connection.local),
+    remote: formatEndpoint(connection.remote),
     state: fallback ? "fallback" : STATES[state] ?? `${state}`,
     serverSide: managed?.serverSide ?? null,
     uid: connection.uid,
@@ -105,8 +107,8 @@ function subflowView(
   const { backupLocal, backupRemote, local, remote, state } = subflow;
   return {
     subflow: managed?.find(local, remote)?.id ?? null,
-    local: endpointText(local),
-    remote: endpointText(remote),
+    local: formatEndpoint(local),
+    remote: formatEndpoint(remote),
     localId: subflow.localId,
     remoteId: subflow.remoteId,
     link: owners.get(plainAddress(local.address)) ?? "",
@@ -117,8 +119,4 @@ function subflowView(
     bytesReceived: subflow.bytesReceived,
     retransmitted: subflow.retransmitted,
   };
-}
-
-function endpointText({ address, port }: Endpoint): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }

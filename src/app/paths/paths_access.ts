@@ -4,10 +4,14 @@
  * @module
  */
 import { nowMs } from "../../io/clock.ts";
-import type { PathConnection, PathSubflow } from "../../proto/mptcp/connection_table.ts";
+import {
+  formatToken,
+  type PathConnection,
+  type PathSubflow,
+} from "../../proto/mptcp/connection_table.ts";
 import type { Endpoint, PathEvent, Request } from "../../proto/mptcp/path_events.ts";
 import type { AccessEvent, AccessGroup, AccessRequest } from "./access_message.ts";
-import { accessEvent, connectionText } from "./access_message.ts";
+import { accessEvent } from "./access_message.ts";
 import type { AccessService } from "./access_server.ts";
 import type { NamespacePaths } from "./namespace_paths.ts";
 
@@ -159,7 +163,7 @@ export class PathsAccess implements AccessService {
     const connection = this.#paths.manager.connections.get(token);
     if (connection !== undefined) return connection;
     throw new Error(
-      `Cannot find connection: current value is ${connectionText(token)}, see "list_connections"`,
+      `Cannot find connection: current value is ${formatToken(token)}, see "list_connections"`,
     );
   }
 }
@@ -170,7 +174,7 @@ function endpoint(address: string | null, port: number): Endpoint | null {
 
 function connectionMembers({ token, local, remote, serverSide, subflows }: PathConnection): object {
   return {
-    connection: connectionText(token),
+    connection: formatToken(token),
     local_address: local.address,
     local_port: local.port,
     remote_address: remote.address,

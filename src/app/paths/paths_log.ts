@@ -5,7 +5,9 @@
  * @module
  */
 import type { PathEvent } from "../../proto/mptcp/path_events.ts";
+import { countText } from "../count_text.ts";
 import type { Journal } from "../status/journal.ts";
+import type { NamespacePaths } from "./namespace_paths.ts";
 
 /** Writes to a journal. */
 export class PathsLog {
@@ -14,6 +16,18 @@ export class PathsLog {
   /** @param journal where the lines go */
   constructor(journal: Journal) {
     this.#journal = journal;
+  }
+
+  /** What is managed from now on. */
+  ready(namespaces: readonly NamespacePaths[]): void {
+    for (const { manager, namespace } of namespaces) {
+      const where = namespace === "" ? "" : ` in namespace ${namespace}`;
+      const links = [...manager.links.values()].filter(({ up }) => up).map(({ name }) => name);
+      const count = countText(manager.connections.size, "connection is", "connections are");
+      this.#journal.note(
+        `Paths ready${where}: ${links.join(", ") || "no link is up"}; ${count} there`,
+      );
+    }
   }
 
   /** An event of a namespace, whose name is empty for our own. */

@@ -5,9 +5,9 @@
  * @module
  */
 import { nowMs } from "../../io/clock.ts";
+import { formatToken } from "../../proto/mptcp/connection_table.ts";
 import { libcAvailable } from "../../io/libc.ts";
 import type { SessionPath } from "../status/snapshot.ts";
-import { connectionText } from "./access_message.ts";
 import { kernelView } from "./kernel_view.ts";
 import type { PathsView } from "./paths_view.ts";
 
@@ -26,7 +26,7 @@ export class SessionPaths {
       this.#readAtMs = now;
       this.#view = read();
     }
-    const name = connectionText(token);
+    const name = formatToken(token);
     const found = this.#view?.connections.find(({ connection }) => connection === name);
     return (found?.subflows ?? []).map((subflow) => ({
       link: subflow.link,

@@ -57,12 +57,7 @@
  *
  * @module
  */
-import {
-  guessServerSide,
-  type PathConnection,
-  pathOf,
-  type PathSubflow,
-} from "./connection_table.ts";
+import { type PathConnection, pathOf } from "./connection_table.ts";
 import { Layout, type Source } from "./layout.ts";
 import { type PathLink, PathLinks } from "./links.ts";
 import { Orders, Tidings } from "./orders.ts";
@@ -70,7 +65,6 @@ import type {
   ConnectionEvent,
   Endpoint,
   FoundConnection,
-  FoundSubflow,
   LinkAddress,
   LinkState,
   PathCommand,
@@ -107,6 +101,7 @@ export class PathManager {
   #usableAtMs = Infinity;
   #closing = false;
   #denied = false;
+
   constructor(policy: PathPolicy) {
     this.#links = new PathLinks(policy.upDelayMs, policy.upDelayMaxMs);
     this.#layout = new Layout(policy);
@@ -273,12 +268,7 @@ export class PathManager {
   /** All connections there are: at the start, after events were lost, and from time to time. */
   handleFound(found: readonly FoundConnection[], nowMs: number): void {
     this.#nowMs = nowMs;
-    this.#registry.wantsFound = false;
-    const tokens = new Set(found.map(({ token }) => token));
-    for (const connection of [...this.connections.values()]) {
-      if (!tokens.has(connection.token)) this.#registry.drop(connection, true, nowMs);
-    }
-    for (const one of found) this.#takeFound(one, nowMs);
+    this.#registry.reconcile(found, nowMs);
   }
 
   /** RTM_NEWLINK. */
@@ -494,66 +484,6 @@ export class PathManager {
     const connection = this.connections.get(token);
     if (connection !== undefined) this.#registry.marked.add(connection);
     return request;
-  }
-
-  #takeFound(found: FoundConnection, nowMs: number): void {
-    const { token, local, remote } = found;
-    let connection = this.connections.get(token) ?? null;
-    if (connection?.complete === true && !isSame(connection, local, remote)) {
-      this.#registry.drop(connection, true, nowMs);
-      connection = null;
-    }
-    if (connection === null) {
-      connection = this.#registry.open(token, local, remote);
-      if (connection === null) return;
-      connection.found = true;
-    }
-    // One that has no subflow left, and so no mark, must have been established.
-    const bare = connection.complete && found.subflows.length === 0;
-    if (!connection.complete) {
-      connection.complement(local, remote, connection.denyJoinId0);
-      connection.serverSide = guessServerSide(local, remote);
-    }
-    const there = new Set<PathSubflow>();
-    for (const one of found.subflows) {
-      const subflow = this.#takeFoundSubflow(connection, one, nowMs);
-      if (subflow !== null) there.add(subflow);
-    }
-    for (const subflow of [...connection.subflows.values()]) {
-      if (!there.has(subflow)) this.#registry.closeSubflow(connection, subflow, 0, -1, nowMs);
-    }
-    const established = bare || found.subflows.some(({ fullyEstablished }) => fullyEstablished);
-    if (established && !connection.established) this.#registry.establish(connection);
-    this.#registry.marked.add(connection);
-  }
-
-  #takeFoundSubflow(
-    connection: PathConnection,
-    found: FoundSubflow,
-    nowMs: number,
-  ): PathSubflow | null {
-    const { local, remote } = found;
-    const first = isSame(connection, local, remote);
-    let subflow = connection.find(local, remote);
-    if (subflow === null && first) {
-      this.#registry.addFirst(connection, nowMs);
-      subflow = connection.find(local, remote);
-    }
-    if (subflow === null) {
-      if (!found.fullyEstablished) return null; // its event will come
-      subflow = this.#registry.join(connection, found, found.backupRemote, nowMs);
-      if (subflow === null) return null;
-    }
-    subflow.localId = found.localId;
-    subflow.remoteId = found.remoteId;
-    if (found.interfaceIndex !== 0) subflow.interfaceIndex = found.interfaceIndex;
-    this.#registry.setRemoteBackup(connection, subflow, found.backupRemote);
-    const busy = [...connection.pending].some((pending) => pending.subflow === subflow);
-    if (busy) return subflow;
-    this.#registry.setLocalBackup(connection, subflow, found.backupLocal);
-    // Its end was ordered and did not come.
-    if (subflow.leaving && subflow.destroyAtMs === Infinity) subflow.destroyAtMs = nowMs;
-    return subflow;
   }
 
   /** A link came up or was lost: tells of it, and of what it means. */

@@ -6,10 +6,16 @@
  *
  * @module
  */
-import { PathConnection, type PathSubflow } from "./connection_table.ts";
+import { guessServerSide, PathConnection, type PathSubflow } from "./connection_table.ts";
 import { DeadlineHeap } from "./deadlines.ts";
 import type { Orders, Tidings } from "./orders.ts";
-import type { Endpoint, FoundSubflow, PathEvent, SubflowEvent } from "./path_events.ts";
+import type {
+  Endpoint,
+  FoundConnection,
+  FoundSubflow,
+  PathEvent,
+  SubflowEvent,
+} from "./path_events.ts";
 import type { PathPolicy } from "./path_policy.ts";
 import type { Planner } from "./planner.ts";
 import { plainAddress } from "./subnet.ts";
@@ -51,7 +57,6 @@ export class Registry {
   wantsFound = false;
   refusedConnections = 0;
   refusedSubflows = 0;
-
   /** When a failure of a local address was told. */
   readonly #noted = new Map<string, number>();
 
@@ -135,6 +140,66 @@ export class Registry {
   /** Tells of a connection that subscribers know. */
   tell(connection: PathConnection, event: PathEvent): void {
     if (connection.told) this.#tidings.tell(event);
+  }
+
+  #takeFound(found: FoundConnection, nowMs: number): void {
+    const { token, local, remote } = found;
+    let connection = this.connections.get(token) ?? null;
+    if (connection?.complete === true && !isSame(connection, local, remote)) {
+      this.drop(connection, true, nowMs);
+      connection = null;
+    }
+    if (connection === null) {
+      connection = this.open(token, local, remote);
+      if (connection === null) return;
+      connection.found = true;
+    }
+    // One that has no subflow left, and so no mark, must have been established.
+    const bare = connection.complete && found.subflows.length === 0;
+    if (!connection.complete) {
+      connection.complement(local, remote, connection.denyJoinId0);
+      connection.serverSide = guessServerSide(local, remote);
+    }
+    const there = new Set<PathSubflow>();
+    for (const one of found.subflows) {
+      const subflow = this.#takeFoundSubflow(connection, one, nowMs);
+      if (subflow !== null) there.add(subflow);
+    }
+    for (const subflow of [...connection.subflows.values()]) {
+      if (!there.has(subflow)) this.closeSubflow(connection, subflow, 0, -1, nowMs);
+    }
+    const established = bare || found.subflows.some(({ fullyEstablished }) => fullyEstablished);
+    if (established && !connection.established) this.establish(connection);
+    this.marked.add(connection);
+  }
+
+  #takeFoundSubflow(
+    connection: PathConnection,
+    found: FoundSubflow,
+    nowMs: number,
+  ): PathSubflow | null {
+    const { local, remote } = found;
+    const first = isSame(connection, local, remote);
+    let subflow = connection.find(local, remote);
+    if (subflow === null && first) {
+      this.addFirst(connection, nowMs);
+      subflow = connection.find(local, remote);
+    }
+    if (subflow === null) {
+      if (!found.fullyEstablished) return null; // its event will come
+      subflow = this.join(connection, found, found.backupRemote, nowMs);
+      if (subflow === null) return null;
+    }
+    subflow.localId = found.localId;
+    subflow.remoteId = found.remoteId;
+    if (found.interfaceIndex !== 0) subflow.interfaceIndex = found.interfaceIndex;
+    this.setRemoteBackup(connection, subflow, found.backupRemote);
+    const busy = [...connection.pending].some((pending) => pending.subflow === subflow);
+    if (busy) return subflow;
+    this.setLocalBackup(connection, subflow, found.backupLocal);
+    // Its end was ordered and did not come.
+    if (subflow.leaving && subflow.destroyAtMs === Infinity) subflow.destroyAtMs = nowMs;
+    return subflow;
   }
 
   #tellSubflow(connection: PathConnection, subflow: PathSubflow): void {
@@ -240,6 +305,16 @@ export class Registry {
     const plain = plainAddress(local.address);
     connection.retries.fail(path, plain, livedMs, nowMs, firstMs, retryMaxMs);
     this.marked.add(connection);
+  }
+
+  /** All connections that there are: what is not among them is gone, what is not known is entered. */
+  reconcile(found: readonly FoundConnection[], nowMs: number): void {
+    this.wantsFound = false;
+    const tokens = new Set(found.map(({ token }) => token));
+    for (const connection of [...this.connections.values()]) {
+      if (!tokens.has(connection.token)) this.drop(connection, true, nowMs);
+    }
+    for (const one of found) this.#takeFound(one, nowMs);
   }
 
   /** A connection ended; `found`: it was not told, but is not there any more. */

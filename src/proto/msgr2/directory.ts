@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { EntityAddrVec } from "../../wire/msgr2/entity_addr.ts";
+import type { EntityAddrVec } from "../../wire/msgr2/entity_addrvec.ts";
 import type { Session } from "./session.ts";
 
 /** At most one session for each peer's address. */

@@ -15,7 +15,8 @@ import {
   MSGR2_FEATURE_COMPRESSION,
   MSGR2_FEATURE_REVISION_1,
 } from "../../wire/msgr2/banner.ts";
-import { type EntityAddr, EntityAddrVec } from "../../wire/msgr2/entity_addr.ts";
+import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
+import { EntityAddrVec } from "../../wire/msgr2/entity_addrvec.ts";
 import { EntityType, entityTypeName } from "../../wire/msgr2/hello.ts";
 import type { FrameParts } from "../../wire/msgr2/frame.ts";
 import type { ClientIdent } from "../../wire/msgr2/ident.ts";

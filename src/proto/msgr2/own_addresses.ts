@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { AddrType, EntityAddr, EntityAddrVec } from "../../wire/msgr2/entity_addr.ts";
+import { AddrType, EntityAddr } from "../../wire/msgr2/entity_addr.ts";
+import { EntityAddrVec } from "../../wire/msgr2/entity_addrvec.ts";
 
 /** The addresses of one entity. */
 export class OwnAddresses {

@@ -7,7 +7,8 @@
  */
 import { arena } from "../../mem/arena.ts";
 import { U64 } from "../../mem/u64.ts";
-import { type EntityAddr, EntityAddrVec } from "../../wire/msgr2/entity_addr.ts";
+import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
+import { EntityAddrVec } from "../../wire/msgr2/entity_addrvec.ts";
 import { MESSAGE_HEADER_SIZE, PRIORITY_DEFAULT } from "../../wire/msgr2/message.ts";
 import type { Connection } from "./connection.ts";
 import type { Messenger } from "./messenger.ts";

@@ -10,7 +10,7 @@ import { Fault } from "../../mem/fault.ts";
 import { regionOf } from "../../mem/region.ts";
 import { U64 } from "../../mem/u64.ts";
 import { PayloadReader, PayloadWriter } from "../cephx/payload.ts";
-import { EntityAddrVec, readEntityAddrVec } from "../msgr2/entity_addr.ts";
+import { EntityAddrVec, readEntityAddrVec } from "../msgr2/entity_addrvec.ts";
 import {
   type Command,
   type CommandReply,

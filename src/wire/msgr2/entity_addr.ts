@@ -1,25 +1,20 @@
 /**
- * entity_addr_t and entity_addrvec_t, as msgr2 "Hello" and "Message flow handshake" name them.
- * Their bytes are real Ceph's (observed on 16.2.15 to 20.2.4), the document does not give them;
- * where it has "num_addrs" and a list of addresses there is one entity_addrvec_t on the wire.
+ * entity_addr_t, as msgr2 "Hello" and "Message flow handshake" name it. Its bytes are real Ceph's
+ * (observed on 16.2.15 to 20.2.4), the document does not give them.
  *
- *     entity_addr_t:    u8 marker 1, u8 version 1, u8 compat 1, u32 length of what follows,
- *                       u32 type, u32 nonce, u32 sockaddr_len, sockaddr as Linux has it
- *     entity_addrvec_t: u8 marker 2, u32 count, entity_addr_t * count
+ *     u8 marker 1, u8 version 1, u8 compat 1, u32 length of what follows,
+ *     u32 type, u32 nonce, u32 sockaddr_len, sockaddr as Linux has it
  *
- * Older encodings are read: marker 0 starts a ceph_entity_addr of msgr1, and an addrvec may be a
- * single address of either kind.
+ * An older encoding is read: marker 0 starts a ceph_entity_addr of msgr1.
  *
  * @module
  */
 import { fail, Fault } from "../../mem/fault.ts";
-import { ADDRS_MAX } from "../../mem/limits.ts";
 import type { Region } from "../../mem/region.ts";
 import { Family, formatInet, parseInet } from "../inet.ts";
 
 const MARKER_LEGACY = 0;
 const MARKER_ADDR = 1;
-const MARKER_VEC = 2;
 
 // entity_addr_t
 const VERSION = 1;
@@ -45,9 +40,6 @@ const INET6_SIZE = 28;
 const LEGACY_NONCE = 4;
 const LEGACY_SOCKADDR = 8;
 const LEGACY_SIZE = 136;
-
-const VEC_COUNT = 1;
-const VEC_ADDRS = 5;
 
 /**
  * What protocol an address is for (entity_addr_t TYPE_*).
@@ -217,88 +209,6 @@ export class EntityAddr {
   }
 }
 
-/**
- * A mutable entity_addrvec_t: the addresses of one entity, at most ADDRS_MAX.
- *
- * ```ts
- * import assert from "node:assert/strict";
- * import { EntityAddr, EntityAddrVec } from "@fairlead/fairlead";
- *
- * const mon = EntityAddrVec.of(
- *   EntityAddr.parse("v2:10.0.0.1:3300"),
- *   EntityAddr.parse("v1:10.0.0.1:6789"),
- * );
- * assert.equal(`${mon}`, "[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]");
- * assert.equal(mon.v2()?.port, 3300);
- * ```
- */
-export class EntityAddrVec {
-  /** How many of `addrs` are in use. */
-  count = 0;
-  /** Storage; entries at `count` and after it mean nothing. */
-  readonly addrs: readonly EntityAddr[] = Array.from({ length: ADDRS_MAX }, () => new EntityAddr());
-
-  /** A list of copies of `addrs`. */
-  static of(...addrs: EntityAddr[]): EntityAddrVec {
-    const made = new EntityAddrVec();
-    for (const addr of addrs) {
-      if (!made.add(addr)) {
-        throw new Error(unusable("the count", `${ADDRS_MAX} at most`, addrs.length));
-      }
-    }
-    return made;
-  }
-
-  /** Appends a copy of `addr`; false when there is no room. */
-  add(addr: EntityAddr): boolean {
-    if (this.count === ADDRS_MAX) return false;
-    this.addrs[this.count]!.copy(addr);
-    this.count++;
-    return true;
-  }
-
-  /** Takes another's addresses. */
-  copy(other: EntityAddrVec): void {
-    this.count = other.count;
-    for (let index = 0; index < other.count; index++) {
-      this.addrs[index]!.copy(other.addrs[index]!);
-    }
-  }
-
-  /** True when both have the same addresses in the same order. */
-  equals(other: EntityAddrVec): boolean {
-    if (this.count !== other.count) return false;
-    for (let index = 0; index < this.count; index++) {
-      if (!this.addrs[index]!.equals(other.addrs[index]!)) return false;
-    }
-    return true;
-  }
-
-  /** True when `addr` is one of them. */
-  contains(addr: EntityAddr): boolean {
-    for (let index = 0; index < this.count; index++) {
-      if (this.addrs[index]!.equals(addr)) return true;
-    }
-    return false;
-  }
-
-  /** The first address for msgr2 (`v2:` or `any:`), null when there is none. */
-  v2(): EntityAddr | null {
-    for (let index = 0; index < this.count; index++) {
-      const addr = this.addrs[index]!;
-      if (addr.type === AddrType.Msgr2 || addr.type === AddrType.Any) return addr;
-    }
-    return null;
-  }
-
-  /** As Ceph writes it: `[v2:…,v1:…]`, a single address without brackets, `-` when empty. */
-  toString(): string {
-    if (this.count === 0) return "-";
-    const text = this.addrs.slice(0, this.count).join(",");
-    return this.count === 1 ? text : `[${text}]`;
-  }
-}
-
 const FORM = "[v2:|v1:|any:]HOST:PORT[/NONCE], IPv6 in brackets";
 const NUMERIC = "an IPv4 address or an IPv6 address in brackets";
 const PARTS = /^(?:(v1|v2|any):)?(?:\[([^\][]+)\]|([^:/\][]+)):([0-9]+)(?:\/([0-9]+))?$/;
@@ -333,24 +243,6 @@ export function parseAddress(text: string): AddressText {
     throw new Error(unusable("what is in brackets", "an IPv6 address", bracketed));
   }
   return { type: TYPE_NAMES.indexOf(prefix), host: bracketed ?? plain!, port, nonce };
-}
-
-/**
- * Reads `[v2:10.0.0.1:3300,v1:10.0.0.1:6789]`, a list without brackets, or one address.
- *
- * ```ts
- * import assert from "node:assert/strict";
- * import { parseAddrVec } from "@fairlead/fairlead";
- *
- * const addrs = parseAddrVec("[v2:10.0.0.1:3300,v1:10.0.0.1:6789]");
- * assert.equal(addrs.count, 2);
- * ```
- *
- * @throws Error when an address in it cannot be used
- */
-export function parseAddrVec(text: string): EntityAddrVec {
-  const list = /^\[(.*)\]$/.exec(text);
-  return EntityAddrVec.of(...(list === null ? text : list[1]!).split(",").map(EntityAddr.parse));
 }
 
 /**
@@ -446,104 +338,6 @@ export function readEntityAddr(from: Region, at: number, end: number, into: Enti
   }
   into.type = type;
   into.nonce = nonce;
-  return next;
-}
-
-/**
- * Bytes that {@linkcode writeEntityAddrVec} writes.
- *
- * ```ts
- * import assert from "node:assert/strict";
- * import { entityAddrVecBytes, parseAddrVec } from "@fairlead/fairlead";
- *
- * assert.equal(entityAddrVecBytes(parseAddrVec("[v2:10.0.0.1:3300,v1:10.0.0.1:6789]")), 75);
- * ```
- */
-export function entityAddrVecBytes(vec: EntityAddrVec): number {
-  let bytes = VEC_ADDRS;
-  for (let index = 0; index < vec.count; index++) bytes += entityAddrBytes(vec.addrs[index]!);
-  return bytes;
-}
-
-/**
- * Writes an entity_addrvec_t; returns the offset after it.
- *
- * ```ts
- * import assert from "node:assert/strict";
- * import {
- *   entityAddrVecBytes,
- *   newRegion,
- *   parseAddrVec,
- *   writeEntityAddrVec,
- * } from "@fairlead/fairlead";
- *
- * const addrs = parseAddrVec("v2:10.0.0.1:3300");
- * const out = newRegion(entityAddrVecBytes(addrs));
- * assert.equal(writeEntityAddrVec(out, 0, addrs), out.bytes.length);
- * assert.equal(out.bytes[0], 2); // the marker of a list
- * ```
- */
-export function writeEntityAddrVec(out: Region, at: number, vec: EntityAddrVec): number {
-  out.view.setUint8(at, MARKER_VEC);
-  out.view.setUint32(at + VEC_COUNT, vec.count, true);
-  let next = at + VEC_ADDRS;
-  for (let index = 0; index < vec.count; index++) {
-    next = writeEntityAddr(out, next, vec.addrs[index]!);
-  }
-  return next;
-}
-
-/**
- * Reads an entity_addrvec_t; returns the offset after it, or a negated {@linkcode Fault}, with
- * which `into` is empty.
- *
- * ```ts
- * import assert from "node:assert/strict";
- * import {
- *   EntityAddrVec,
- *   newRegion,
- *   parseAddrVec,
- *   readEntityAddrVec,
- *   writeEntityAddrVec,
- * } from "@fairlead/fairlead";
- *
- * const from = newRegion(128);
- * const end = writeEntityAddrVec(from, 0, parseAddrVec("v2:10.0.0.1:3300"));
- * const addrs = new EntityAddrVec();
- * assert.equal(readEntityAddrVec(from, 0, end, addrs), end);
- * assert.equal(`${addrs}`, "v2:10.0.0.1:3300/0");
- * assert.ok(readEntityAddrVec(from, 0, end - 1, addrs) < 0);
- * ```
- */
-export function readEntityAddrVec(
-  from: Region,
-  at: number,
-  end: number,
-  into: EntityAddrVec,
-): number {
-  const { view } = from;
-  into.count = 0;
-  if (end - at < 1) return fail(Fault.Field, "entity_addrvec length", at, end - at, "1 or more");
-  const marker = view.getUint8(at);
-  if (marker < MARKER_VEC) {
-    const next = readEntityAddr(from, at, end, into.addrs[0]!);
-    if (next >= 0) into.count = 1;
-    return next;
-  }
-  if (marker > MARKER_VEC) return fail(Fault.Field, "entity_addrvec marker", at, marker, "0 to 2");
-  if (end - at < VEC_ADDRS) {
-    return fail(Fault.Field, "entity_addrvec length", at, end - at, "5 or more");
-  }
-  const count = view.getUint32(at + VEC_COUNT, true);
-  if (count > ADDRS_MAX) {
-    return fail(Fault.Large, "entity_addrvec count", at + VEC_COUNT, count, `${ADDRS_MAX} at most`);
-  }
-  let next = at + VEC_ADDRS;
-  for (let index = 0; index < count; index++) {
-    next = readEntityAddr(from, next, end, into.addrs[index]!);
-    if (next < 0) return next;
-  }
-  into.count = count;
   return next;
 }
 

@@ -7,16 +7,13 @@
 import { fail, Fault } from "../../mem/fault.ts";
 import type { Region } from "../../mem/region.ts";
 import { readCounter, U64, writeCounter } from "../../mem/u64.ts";
+import { EntityAddr, entityAddrBytes, readEntityAddr, writeEntityAddr } from "./entity_addr.ts";
 import {
-  EntityAddr,
-  entityAddrBytes,
   EntityAddrVec,
   entityAddrVecBytes,
-  readEntityAddr,
   readEntityAddrVec,
-  writeEntityAddr,
   writeEntityAddrVec,
-} from "./entity_addr.ts";
+} from "./entity_addrvec.ts";
 
 /**
  * CEPH_MSG_CONNECT_LOSSY, low half of `flags`: the session ends with its connection.

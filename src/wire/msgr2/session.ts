@@ -14,7 +14,7 @@ import {
   entityAddrVecBytes,
   readEntityAddrVec,
   writeEntityAddrVec,
-} from "./entity_addr.ts";
+} from "./entity_addrvec.ts";
 
 // RECONNECT, after the addresses
 const CLIENT_COOKIE = 0;

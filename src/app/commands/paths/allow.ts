@@ -12,6 +12,7 @@ import {
   connectionArgument,
   DAEMON_ACCESS,
   numberArgument,
+  SUBFLOW_MAX,
 } from "./common.ts";
 
 const ADDRESS_ID_MAX = 255;
@@ -33,7 +34,7 @@ const ALLOW = command({
       kind: "number",
       value: "N",
       min: 0,
-      max: 0xffffffff,
+      max: SUBFLOW_MAX,
       help: "number that its subflow gets; the next one unless given",
     },
     ...DAEMON_ACCESS,

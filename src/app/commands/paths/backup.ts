@@ -12,9 +12,8 @@ import {
   connectionArgument,
   DAEMON_ACCESS,
   numberArgument,
+  SUBFLOW_MAX,
 } from "./common.ts";
-
-const SUBFLOW_MAX = 0xffffffff;
 
 const BACKUP = command({
   name: "fairlead paths backup",

@@ -18,6 +18,9 @@ export const SOCKET_DEFAULT = "/run/fairlead/paths.sock";
 /** Every answer comes within it. */
 export const ANSWER_MS = 10_000;
 
+/** The largest number of a subflow. */
+export const SUBFLOW_MAX = 0xffffffff;
+
 /** Spread into the flags of an action that asks the daemon. */
 export const DAEMON_ACCESS = {
   socket: {

@@ -10,7 +10,6 @@ import { PATHS_FILE_SCHEMA, type PathsFile } from "../../config/paths_config.ts"
 import { loadPathsConfig } from "../../config/paths_file.ts";
 import { comparePathsConfigs } from "../../config/reload.ts";
 import { pathsUnit } from "../../config/systemd_unit.ts";
-import { countText } from "../../count_text.ts";
 import { type DaemonKind, readAgain, usableConfig } from "../../daemon.ts";
 import { helpText } from "../../help.ts";
 import { PathsLog } from "../../paths/paths_log.ts";
@@ -133,12 +132,7 @@ async function manage(
     socketOptional: false,
     tell: (event, namespace) => log.tell(event, namespace),
   });
-  for (const { manager, namespace } of service.namespaces) {
-    const where = namespace === "" ? "" : ` in namespace ${namespace}`;
-    const links = [...manager.links.values()].filter(({ up }) => up).map(({ name }) => name);
-    const count = countText(manager.connections.size, "connection is", "connections are");
-    journal.note(`Paths ready${where}: ${links.join(", ") || "no link is up"}; ${count} there`);
-  }
+  log.ready(service.namespaces);
   if (paths.socket !== false) journal.note(`Access: ${paths.socket}`);
   await stopped;
   Deno.removeSignalListener("SIGHUP", onHangup);

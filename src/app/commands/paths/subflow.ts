@@ -12,6 +12,7 @@ import {
   connectionArgument,
   DAEMON_ACCESS,
   numberArgument,
+  SUBFLOW_MAX,
 } from "./common.ts";
 
 const ADDRESS_ID_MAX = 255;
@@ -54,7 +55,7 @@ const SUBFLOW = command({
       kind: "number",
       value: "N",
       min: 0,
-      max: 0xffffffff,
+      max: SUBFLOW_MAX,
       help: "number that it gets; the next one unless given",
     },
     backup: { kind: "boolean", help: "as a backup" },
