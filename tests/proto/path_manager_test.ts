@@ -1,5 +1,6 @@
 /** The path manager's life of a connection, and what other programs ask of it. */
 import assert from "node:assert/strict";
+import type { PathCommand, SubflowEvent } from "../../src/proto/mptcp/path_events.ts";
 import { PathManager } from "../../src/proto/mptcp/path_manager.ts";
 import { INTERFACE_DEFAULT, PATH_POLICY_DEFAULTS } from "../../src/proto/mptcp/path_policy.ts";
 import { at, connected, Rig, subflowEvent, twoLinks } from "./fake_mptcp_kernel.ts";
@@ -281,6 +282,7 @@ Deno.test("a policy that is read again adds and takes away", () => {
 Deno.test("when priorities change, the promoted one is told before the demoted one", () => {
   const rig = twoLinks({ layout: "primary-backup" });
   connected(rig);
+  rig.run(2000);
   const turn = (best: string): string[] => {
     rig.takeLog();
     const interfaces = [{ ...INTERFACE_DEFAULT, name: best, priority: 1 }];
@@ -563,4 +565,58 @@ Deno.test("why an address has no subflow is told once in a while, with the remed
   manager.handleSubflow(subflow, 70_000);
   manager.handleSubflowClosed(subflow, 70_001);
   assert.match(told().join(), /the peer ended it at once, its limit of subflows may be reached/);
+});
+
+Deno.test("nobody gives way to a better subflow that the peer ends at once", () => {
+  const manager = new PathManager({
+    ...PATH_POLICY_DEFAULTS,
+    layout: "primary-backup",
+    interfaces: [{ ...INTERFACE_DEFAULT, name: "e2", role: "backup" }],
+  });
+  for (const index of [1, 2]) {
+    manager.handleLink({ index, name: `e${index}`, up: true, loopback: false }, 0);
+    const found = { index, prefixLength: 24, linkLocal: false, usable: true };
+    manager.handleAddress({ ...found, address: `10.9.${index}.1` }, 0);
+  }
+  const commands = (): PathCommand[] => {
+    const all: PathCommand[] = [];
+    for (let next = manager.pollCommand(); next !== null; next = manager.pollCommand()) {
+      manager.handleResult(next.serial, 0, "", 0);
+      all.push(next);
+    }
+    return all;
+  };
+  const local = { address: "10.9.2.1", port: 40_000 };
+  const remote = { address: "10.9.9.9", port: 7000 };
+  const base = { token: 1, serverSide: false, denyJoinId0: false, local, remote };
+  manager.handleConnection({ ...base, established: true }, 0);
+  const join = (nowMs: number, port: number): SubflowEvent => {
+    manager.handleDeadline(nowMs);
+    const [create] = commands();
+    assert.ok(create?.kind === "create" && create.local.address === "10.9.1.1");
+    const event = {
+      token: 1,
+      local: { ...create.local, port },
+      remote,
+      localId: create.id,
+      remoteId: 0,
+      backup: false,
+      interfaceIndex: 1,
+      error: 0,
+      resetReason: -1,
+    };
+    manager.handleSubflow(event, nowMs);
+    return event;
+  };
+  const refused = join(1, 50_001);
+  assert.deepEqual(commands(), []);
+  manager.handleSubflowClosed(refused, 2);
+  assert.deepEqual(commands(), []);
+  join(5000, 50_002);
+  assert.deepEqual(commands(), []);
+  assert.equal(manager.pollDeadline(), 6000);
+  manager.handleDeadline(6000);
+  const [demotion] = commands();
+  assert.ok(demotion?.kind === "setBackup" && demotion.backup);
+  assert.equal(demotion.local.address, "10.9.2.1");
 });

@@ -26,6 +26,8 @@ import { plainAddress } from "./subnet.ts";
 
 /** A SYN that was sent five times had its chance. */
 const JOIN_MS = 32_000;
+/** A new subflow that was not ended within it was accepted. */
+const SETTLE_MS = 1000;
 /** Between two REMOVE_ADDR of one connection when the manager ends. */
 const EXIT_INTERVAL_MS = 100;
 /** After REMOVE_ADDR the peer closes the subflows itself; what is left then is destroyed. */
@@ -192,12 +194,24 @@ export class Planner {
   #priorities(connection: PathConnection, standing: Standing, nowMs: number): void {
     const { live, lost, bestTier, policy } = standing;
     const passive = policy.layout === "none"; // but for what other programs asked for
+    let settledTier = Infinity;
+    let settlesAtMs = Infinity;
+    for (const subflow of live) {
+      const atMs = subflow.byPolicy ? subflow.sinceMs + SETTLE_MS : 0;
+      if (atMs <= nowMs) settledTier = Math.min(settledTier, this.#tierOf(subflow, policy));
+      else settlesAtMs = Math.min(settlesAtMs, atMs);
+    }
     for (const promote of [true, false]) {
       for (const subflow of live) {
         const source = this.#layout.source(subflow.plain);
         if (subflow.backupAsked === null && (passive || source === null)) continue;
         const backup = subflow.backupAsked ?? !this.carries(connection, source, bestTier);
-        if (backup !== promote) this.#setBackup(connection, subflow, backup, nowMs);
+        if (backup === promote) continue;
+        // What is better but new may be refused yet: nobody gives way to it before it has lived.
+        const early = backup && subflow.backupAsked === null &&
+          this.carries(connection, source, settledTier);
+        if (early) this.#wake(settlesAtMs);
+        else this.#setBackup(connection, subflow, backup, nowMs);
       }
     }
     // A lost one that waits for its REMOVE_ADDR: what goes out leaves it now.
