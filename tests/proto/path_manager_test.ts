@@ -620,3 +620,62 @@ Deno.test("nobody gives way to a better subflow that the peer ends at once", () 
   assert.ok(demotion?.kind === "setBackup" && demotion.backup);
   assert.equal(demotion.local.address, "10.9.2.1");
 });
+
+Deno.test("at the limit a better subflow takes a place only once it has lived", () => {
+  const manager = new PathManager({
+    ...PATH_POLICY_DEFAULTS,
+    subflowsMax: 2,
+    interfaces: ["e2", "e3"].map((name) => ({ ...INTERFACE_DEFAULT, name, role: "backup" })),
+  });
+  const up = (index: number, nowMs: number): void => {
+    manager.handleLink({ index, name: `e${index}`, up: true, loopback: false }, nowMs);
+    const found = { index, prefixLength: 24, linkLocal: false, usable: true };
+    manager.handleAddress({ ...found, address: `10.9.${index}.1` }, nowMs);
+  };
+  const remote = { address: "10.9.9.9", port: 7000 };
+  const take = (nowMs: number): PathCommand[] => {
+    const all: PathCommand[] = [];
+    for (let next = manager.pollCommand(); next !== null; next = manager.pollCommand()) {
+      manager.handleResult(next.serial, 0, "", nowMs);
+      all.push(next);
+    }
+    return all;
+  };
+  const stand = (command: PathCommand | undefined, port: number, nowMs: number): SubflowEvent => {
+    assert.ok(command?.kind === "create");
+    const { id, interfaceIndex, local } = command;
+    const event = {
+      token: 1,
+      local: { ...local, port },
+      remote,
+      localId: id,
+      remoteId: 0,
+      backup: false,
+      interfaceIndex,
+      error: 0,
+      resetReason: -1,
+    };
+    manager.handleSubflow(event, nowMs);
+    return event;
+  };
+  up(2, 0);
+  up(3, 0);
+  const local = { address: "10.9.2.1", port: 40_000 };
+  const base = { token: 1, serverSide: false, denyJoinId0: false, local, remote };
+  manager.handleConnection({ ...base, established: true }, 0);
+  stand(take(0)[0], 50_001, 0);
+  assert.deepEqual(take(0), []);
+  up(1, 5000);
+  const refused = stand(take(5000)[0], 50_002, 5000);
+  assert.deepEqual(take(5000), []);
+  manager.handleSubflowClosed(refused, 5001);
+  assert.deepEqual(take(5001), []);
+  manager.handleDeadline(7000);
+  stand(take(7000)[0], 50_003, 7000);
+  assert.deepEqual(take(7000), []);
+  manager.handleDeadline(8000);
+  const after = take(8000);
+  const [ended, ...more] = after.filter(({ kind }) => kind === "destroy");
+  assert.ok(ended?.kind === "destroy" && more.length === 0, JSON.stringify(after));
+  assert.equal(ended.local.address, "10.9.3.1");
+});

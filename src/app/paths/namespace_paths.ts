@@ -14,7 +14,7 @@ import { LinkCarrier } from "../../io/link_carrier.ts";
 import { inNamespace, namespaceOf } from "../../io/namespace.ts";
 import { takeNamespaceLock } from "../../io/namespace_lock.ts";
 import { close } from "../../io/sockets.ts";
-import { EndpointKeeper } from "../../proto/mptcp/endpoint_keeper.ts";
+import { EndpointKeeper, ENDPOINTS_MAX } from "../../proto/mptcp/endpoint_keeper.ts";
 import type { PathCommand, PathEvent } from "../../proto/mptcp/path_events.ts";
 import { PathManager } from "../../proto/mptcp/path_manager.ts";
 import type { PathPolicy } from "../../proto/mptcp/path_policy.ts";
@@ -490,6 +490,11 @@ export class NamespacePaths {
       const text = `Endpoint ${address}: ${change.kind}${said}`;
       this.#tell({ name: "note", level: errno === 0 ? "info" : "warning", text });
     }
+    const { left } = this.#keeper;
+    if (left.length === 0) return;
+    const text = `No endpoint for ${left.join(", ")}: the kernel takes ${ENDPOINTS_MAX}, give ` +
+      '"interfaces" that are not needed the role "off"';
+    this.#tell({ name: "note", level: "warning", text });
   }
 }
 

@@ -12,7 +12,7 @@ import {
 import type { Endpoint, PathEvent, Request } from "../../proto/mptcp/path_events.ts";
 import type { AccessEvent, AccessGroup, AccessRequest } from "./access_message.ts";
 import { accessEvent } from "./access_message.ts";
-import type { AccessService } from "./access_server.ts";
+import type { AccessCounts, AccessService } from "./access_server.ts";
 import type { NamespacePaths } from "./namespace_paths.ts";
 
 type Listener = (event: AccessEvent) => void;
@@ -21,12 +21,17 @@ type Listener = (event: AccessEvent) => void;
 export class PathsAccess implements AccessService {
   readonly #paths: NamespacePaths;
   readonly #wake: () => void;
+  readonly #counts: () => AccessCounts | null;
   readonly #listeners = new Map<Listener, ReadonlySet<AccessGroup>>();
 
-  /** @param wake has the namespace's turn come soon: its deadlines may have changed */
-  constructor(paths: NamespacePaths, wake: () => void) {
+  /**
+   * @param wake has the namespace's turn come soon: its deadlines may have changed
+   * @param counts what the socket has seen, for the status; null while there is none
+   */
+  constructor(paths: NamespacePaths, wake: () => void, counts: () => AccessCounts | null) {
     this.#paths = paths;
     this.#wake = wake;
+    this.#counts = counts;
   }
 
   /** True when somebody waits for join attempts. */
@@ -144,6 +149,10 @@ export class PathsAccess implements AccessService {
       connections: manager.connections.size,
       subflows,
       ...counters,
+      dropped_events: manager.droppedEvents,
+      refused_connections: manager.refusedConnections,
+      refused_subflows: manager.refusedSubflows,
+      access: this.#counts(),
       joins: guard?.counters ?? null,
       subscribers: this.#listeners.size,
     };

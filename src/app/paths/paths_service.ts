@@ -145,7 +145,8 @@ export class PathsService {
         this.#options.tell(event, namespace);
       },
     }, nowMs());
-    access = new PathsAccess(paths, () => this.#poller.wake());
+    const wake = (): void => this.#poller.wake();
+    access = new PathsAccess(paths, wake, () => this.#server?.counts ?? null);
     for (const fd of paths.descriptors) this.#poller.add(fd, 0, Ready.In);
     this.#spaces.push({ paths, access, restUntilMs: 0 });
   }

@@ -197,7 +197,7 @@ export class Planner {
     let settledTier = Infinity;
     let settlesAtMs = Infinity;
     for (const subflow of live) {
-      const atMs = subflow.byPolicy ? subflow.sinceMs + SETTLE_MS : 0;
+      const atMs = settlesAt(subflow);
       if (atMs <= nowMs) settledTier = Math.min(settledTier, this.#tierOf(subflow, policy));
       else settlesAtMs = Math.min(settlesAtMs, atMs);
     }
@@ -375,7 +375,13 @@ export class Planner {
   }
 
   #surplus(connection: PathConnection, { policy, live }: Standing, nowMs: number): void {
-    let excess = live.length - policy.subflowsMax;
+    // A new one that the peer may refuse yet takes nobody's place.
+    let excess = -policy.subflowsMax;
+    for (const subflow of live) {
+      const atMs = settlesAt(subflow);
+      if (atMs <= nowMs) excess++;
+      else if (live.length > policy.subflowsMax) this.#wake(atMs);
+    }
     const seen = new Map<string, number>();
     // The worst ones go; of equal ones those that came last.
     const ordered = live.toSorted((a, b) =>
@@ -515,6 +521,11 @@ export class Planner {
     const { local, remote } = subflow;
     this.#orders.order({ kind: "destroy", token, local, remote }, connection, nowMs, subflow);
   }
+}
+
+/** When a subflow is known to be accepted. */
+function settlesAt({ byPolicy, sinceMs }: PathSubflow): number {
+  return byPolicy ? sinceMs + SETTLE_MS : 0;
 }
 
 /** Under which an announcement is retried, and has its id when the address has 0. */
