@@ -6,6 +6,7 @@
  */
 import { dirname } from "node:path";
 import { inNamespace } from "../io/namespace.ts";
+import { NetlinkProtocol } from "../io/netlink_socket.ts";
 import { isLinkLocal, isLoopback } from "../proto/mptcp/subnet.ts";
 import {
   type About,
@@ -25,9 +26,6 @@ import { checkMptcp, tryNetlink } from "./checks_network.ts";
 import { coversInterface } from "./config/paths_check.ts";
 import type { JoinsConfig, PathsConfig } from "./config/paths_config.ts";
 
-const NETLINK_SOCK_DIAG = 4;
-const NETLINK_NETFILTER = 12;
-const NETLINK_GENERIC = 16;
 const CAP_SYS_PTRACE = 19;
 const CAP_SYS_ADMIN = 21;
 const QUEUES = "/proc/net/netfilter/nfnetlink_queue";
@@ -81,16 +79,16 @@ function checkHere(config: PathsConfig | null, who: Credentials | null, own: boo
   const joins = config?.joins ?? false;
   const pmType = readText("/proc/sys/net/mptcp/pm_type");
   return [
-    checkPathFamily(pmType, tryNetlink(NETLINK_GENERIC), config),
+    checkPathFamily(pmType, tryNetlink(NetlinkProtocol.Generic), config),
     checkPathManager(pmType, config, who),
     checkPathList(
-      tryNetlink(NETLINK_SOCK_DIAG),
+      tryNetlink(NetlinkProtocol.SockDiag),
       readText("/proc/net/protocols"),
       config !== null,
     ),
-    ...(joins === false
-      ? []
-      : [checkJoinGuard(joins, tryNetlink(NETLINK_NETFILTER), infoOf(QUEUES), infoOf(LOGS))]),
+    ...(joins === false ? [] : [
+      checkJoinGuard(joins, tryNetlink(NetlinkProtocol.Netfilter), infoOf(QUEUES), infoOf(LOGS)),
+    ]),
     checkUplinks(uplinks(own), config),
   ];
 }
