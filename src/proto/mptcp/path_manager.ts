@@ -34,8 +34,9 @@
  *    which the kernel takes for joins too, also after it was removed (measured). Each is bound to
  *    its device.
  * 3. **Announce.** Addresses whose rule says so, one per interval.
- * 4. **Order.** Sources of the best tier that is alive carry data, all other subflows are backups. The present
- *    one is demoted when a better one has lived for a second: before, the peer may refuse it.
+ * 4. **Order.** Sources of the best tier that is alive carry data, all other subflows are backups.
+ *    The present one is demoted when a better one has lived for a second: before, the peer may
+ *    refuse it.
  * 5. **Lose.** When a link or an address is lost, connections with another live subflow act at
  *    once: promote, then REMOVE_ADDR and SUBFLOW_DESTROY of what was lost. The last subflow is left
  *    alone, as it may live again; it is dropped when another one is there.
