@@ -6,7 +6,8 @@
  * @module
  */
 import { delay } from "../../src/app/delay.ts";
-import { AccessClient } from "../../src/app/paths/access_client.ts";
+import { AccessClient } from "../../src/app/access_client.ts";
+import { type AccessEvent, PATH_MANAGER } from "../../src/app/paths/access_message.ts";
 import { printLine } from "../../src/app/terminal.ts";
 
 const LOOK_MS = 250;
@@ -27,7 +28,7 @@ if (import.meta.main) {
 }
 
 async function knownAtLast(path: string, waitMs: number): Promise<KnownPaths> {
-  const client = await AccessClient.connect(path);
+  const client = await AccessClient.connect<AccessEvent>(PATH_MANAGER, path);
   try {
     const untilMs = performance.now() + waitMs;
     for (;;) {
@@ -41,7 +42,7 @@ async function knownAtLast(path: string, waitMs: number): Promise<KnownPaths> {
   }
 }
 
-async function ask(client: AccessClient): Promise<KnownPaths> {
+async function ask(client: AccessClient<AccessEvent>): Promise<KnownPaths> {
   const { status } = await client.request("status", {}, ANSWER_MS);
   const { view } = await client.request("view", {}, ANSWER_MS);
   const { connections, subflows } = status as KnownPaths;

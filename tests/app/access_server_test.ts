@@ -1,20 +1,26 @@
 /** The access socket with real sockets: who gets in, what is answered, and clients that misbehave. */
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
-import { AccessClient } from "../../src/app/paths/access_client.ts";
-import { type AccessEvent, parseRequest } from "../../src/app/paths/access_message.ts";
+import { AccessClient } from "../../src/app/access_client.ts";
+import {
+  type AccessCommand,
+  type AccessEvent,
+  type AccessGroup,
+  parseRequest,
+  PATH_MANAGER,
+} from "../../src/app/paths/access_message.ts";
 import {
   AccessServer,
   type AccessServerOptions,
   type AccessService,
-} from "../../src/app/paths/access_server.ts";
+} from "../../src/app/access_server.ts";
 import type { PeerCredentials } from "../../src/io/peer_credentials.ts";
 
 const DEADLINE_MS = 20_000;
 const LINK: AccessEvent = { event: "link", index: 3, link: "eth0", up: false };
 
 /** Answers with what it was asked, and tells events when the test says so. */
-class FakeService implements AccessService {
+class FakeService implements AccessService<AccessCommand, AccessGroup> {
   readonly listeners = new Map<(event: AccessEvent) => void, readonly string[]>();
   changed = Promise.withResolvers<void>();
   stuck = false;
@@ -50,7 +56,7 @@ class Place implements AsyncDisposable {
   readonly path: string;
   readonly service = new FakeService();
   readonly seen: PeerCredentials[] = [];
-  #server: AccessServer | null = null;
+  #server: AccessServer<AccessCommand, AccessGroup> | null = null;
   readonly #sockets: Socket[] = [];
 
   constructor() {
@@ -58,19 +64,22 @@ class Place implements AsyncDisposable {
     this.path = `${this.directory}/run/paths.sock`;
   }
 
-  get server(): AccessServer {
+  get server(): AccessServer<AccessCommand, AccessGroup> {
     return this.#server!;
   }
 
-  static async open(options: Partial<AccessServerOptions> = {}): Promise<Place> {
+  static async open(
+    options: Partial<AccessServerOptions<AccessCommand, AccessGroup>> = {},
+  ): Promise<Place> {
     const place = new Place();
     place.#server = await AccessServer.open({ ...place.options(), ...options });
     return place;
   }
 
-  options(): AccessServerOptions {
+  options(): AccessServerOptions<AccessCommand, AccessGroup> {
     return {
       path: this.path,
+      parse: parseRequest,
       serviceOf: (credentials) => {
         this.seen.push(credentials);
         return this.service;
@@ -130,7 +139,7 @@ Deno.test("the socket is its owner's alone, its directory is made, its file goes
 
 Deno.test("a client gets its answer, and the kernel says who it is", async () => {
   await using place = await Place.open();
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   const answer = await client.request("set_backup", {
     connection: "0x388844a2",
     subflow: 2,
@@ -147,7 +156,7 @@ Deno.test("a client gets its answer, and the kernel says who it is", async () =>
 
 Deno.test("a refused request says why, and the client goes on", async () => {
   await using place = await Place.open();
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   await assert.rejects(client.request("status", {}, DEADLINE_MS), /Cannot tell as I will not/);
   await assert.rejects(
     client.request("set_backup", { connection: "0x1" }, DEADLINE_MS),
@@ -161,7 +170,7 @@ Deno.test("a refused request says why, and the client goes on", async () => {
 Deno.test("a service that never answers is answered for", async () => {
   await using place = await Place.open({ answerMs: 20 });
   place.service.stuck = true;
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   await assert.rejects(client.request("view", {}, DEADLINE_MS), /within 20 ms/);
   await client.close();
 });
@@ -169,14 +178,14 @@ Deno.test("a service that never answers is answered for", async () => {
 Deno.test("a client does not wait for ever for a server that does not answer", async () => {
   await using place = await Place.open();
   place.service.stuck = true;
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   await assert.rejects(client.request("view", {}, 20), /not answered view within 20 ms/);
   await client.close();
 });
 
 Deno.test("a program of another namespace is told so and turned away", async () => {
   await using place = await Place.open({ serviceOf: () => "you are of another network namespace" });
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   await assert.rejects(
     client.request("view", {}, DEADLINE_MS),
     /Cannot use the access socket as you are of another network namespace/,
@@ -188,7 +197,7 @@ Deno.test("a program of another namespace is told so and turned away", async () 
 
 Deno.test("subscribers get events between answers, until they close", async () => {
   await using place = await Place.open();
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   const events = client.subscribe(["link", "new_addr"], DEADLINE_MS);
   const first = events.next();
   await place.service.changed.promise;
@@ -210,7 +219,7 @@ Deno.test("subscribers get events between answers, until they close", async () =
 
 Deno.test("a subscriber hears that the daemon ended", async () => {
   await using place = await Place.open();
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   const events = client.subscribe(["link"], DEADLINE_MS);
   const next = assert.rejects(events.next(), /ended the connection/);
   await place.service.changed.promise;
@@ -235,7 +244,7 @@ Deno.test("the file of a dead daemon is replaced", async () => {
   await place.server.close();
   await Deno.rename(`${place.path}.kept`, place.path);
   const again = await AccessServer.open(place.options());
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   assert.equal((await client.request("view", {}, DEADLINE_MS)).ok, true);
   await client.close();
   await again.close();
@@ -247,7 +256,7 @@ Deno.test("a living daemon's socket is left to it", async () => {
     AccessServer.open(place.options()),
     /another daemon listens there: current value is ".*paths\.sock", stop the other one/,
   );
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   assert.equal((await client.request("view", {}, DEADLINE_MS)).ok, true);
   await client.close();
 });
@@ -256,7 +265,7 @@ Deno.test("a path that is no socket, too long or below a file is refused with th
   await using place = await Place.open();
   const { directory } = place;
   await Deno.writeTextFile(`${directory}/file`, "mine");
-  const open = (path: string): Promise<AccessServer> =>
+  const open = (path: string): Promise<AccessServer<AccessCommand, AccessGroup>> =>
     AccessServer.open({ ...place.options(), path });
   await assert.rejects(open(`${directory}/file`), /something else is there.*choose another/);
   assert.equal(await Deno.readTextFile(`${directory}/file`), "mine");
@@ -267,12 +276,15 @@ Deno.test("a path that is no socket, too long or below a file is refused with th
 Deno.test("a client without a daemon is told to start one", async () => {
   await using place = await Place.open();
   await assert.rejects(
-    AccessClient.connect(`${place.directory}/none.sock`),
+    AccessClient.connect(PATH_MANAGER, `${place.directory}/none.sock`),
     /no daemon is there.*start one with fairlead paths daemon/,
   );
   await Deno.rename(place.path, `${place.path}.kept`);
   await place.server.close();
-  await assert.rejects(AccessClient.connect(`${place.path}.kept`), /no daemon is there/);
+  await assert.rejects(
+    AccessClient.connect(PATH_MANAGER, `${place.path}.kept`),
+    /no daemon is there/,
+  );
 });
 
 Deno.test("garbage is answered line by line, and the next request is done", async () => {
@@ -397,7 +409,7 @@ Deno.test("a client that vanishes while it is answered harms nobody", async () =
     raw.socket.write('{"command":"view"}\n'.repeat(count * 10), () => raw.socket.destroy());
     await raw.ended;
   }
-  const client = await AccessClient.connect(place.path);
+  const client = await AccessClient.connect(PATH_MANAGER, place.path);
   assert.equal((await client.request("view", {}, DEADLINE_MS)).ok, true);
   await client.close();
 });
@@ -407,7 +419,7 @@ Deno.test("a client takes no line that is no object from who pretends to be a da
   const path = `${place.directory}/other.sock`;
   const listener = Deno.listen({ transport: "unix", path });
   for (const said of ["nonsense\n", "[]\n", '{"id":77,"ok":true}\n', ""]) {
-    const client = await AccessClient.connect(path);
+    const client = await AccessClient.connect(PATH_MANAGER, path);
     const conn = await listener.accept();
     const answer = assert.rejects(
       client.request("view", {}, DEADLINE_MS),

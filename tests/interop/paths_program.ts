@@ -97,15 +97,17 @@ export class PathsProgram implements AsyncDisposable {
   /** Asks over the socket what no action asks. */
   // deno-lint-ignore no-explicit-any -- members are looked at one by one
   async ask(command: string, members: object = {}): Promise<any> {
-    const client = new URL("../../src/app/paths/access_client.ts", import.meta.url);
+    const client = new URL("../../src/app/access_client.ts", import.meta.url);
+    const words = new URL("../../src/app/paths/access_message.ts", import.meta.url);
     const script = `
       import { AccessClient } from "${client}";
-      const client = await AccessClient.connect(Deno.args[0]);
+      import { PATH_MANAGER } from "${words}";
+      const client = await AccessClient.connect(PATH_MANAGER, Deno.args[0]);
       const members = JSON.parse(Deno.args[2]);
       console.log(JSON.stringify(await client.request(Deno.args[1], members, 10000)));
       await client.close();`;
-    const words = [this.socket, command, JSON.stringify(members)];
-    const argv = [Deno.execPath(), "run", "-A", "--ext=ts", "-", ...words];
+    const given = [this.socket, command, JSON.stringify(members)];
+    const argv = [Deno.execPath(), "run", "-A", "--ext=ts", "-", ...given];
     return JSON.parse(await this.#lab.must(this.#side, argv, { stdin: script }));
   }
 

@@ -6,11 +6,19 @@
  *
  * @module
  */
+import type { DaemonName } from "../access_client.ts";
+import type { AccessId, Parsed, Subscribe } from "../access_server.ts";
 import { formatToken } from "../../proto/mptcp/connection_table.ts";
 import type { PathEvent } from "../../proto/mptcp/path_events.ts";
 import { Family, formatInet, parseInet } from "../../wire/inet.ts";
 import { nearest } from "../nearest.ts";
 import { printable } from "../printable.ts";
+
+/** Whose socket it is. */
+export const PATH_MANAGER: DaemonName = {
+  who: "the path manager",
+  start: "fairlead paths daemon",
+};
 
 /** What can be subscribed to: the six groups of the RFC, then what it lacks. */
 export const ACCESS_GROUPS = [
@@ -35,9 +43,6 @@ export interface AccessEvent {
   readonly event: AccessGroup;
   readonly [member: string]: string | number | boolean | null;
 }
-
-/** Names a request by its sender's number, which comes back with the answer. */
-export type AccessId = number | null;
 
 /** What another program asks for, checked. Null is what was left out. */
 export type AccessRequest =
@@ -95,15 +100,10 @@ export type AccessRequest =
     /** Names, `*` for any run of characters; empty unless `joins` is `interfaces`. */
     readonly interfaces: readonly string[];
   }
-  | { readonly command: "subscribe"; readonly groups: readonly AccessGroup[] };
+  | Subscribe<AccessGroup>;
 
-/** A request that was read, or why not; the id is there when it could be made out. */
-export type ParsedRequest =
-  & { readonly id: AccessId }
-  & (
-    | { readonly request: AccessRequest }
-    | { readonly error: string }
-  );
+/** One that asks for something to be done. */
+export type AccessCommand = Exclude<AccessRequest, Subscribe<AccessGroup>>;
 
 const TOKEN = /^0x([0-9a-f]{1,8})$/i;
 const PORT_MAX = 0xffff;
@@ -174,7 +174,7 @@ const COMMANDS: Readonly<Record<AccessRequest["command"], (from: Members) => Acc
 };
 
 /** Reads and checks one line of a client. */
-export function parseRequest(line: string): ParsedRequest {
+export function parseRequest(line: string): Parsed<AccessRequest> {
   let value: unknown;
   try {
     value = JSON.parse(line);

@@ -10,15 +10,15 @@ import {
   type PathSubflow,
 } from "../../proto/mptcp/connection_table.ts";
 import type { Endpoint, PathEvent, Request } from "../../proto/mptcp/path_events.ts";
-import type { AccessEvent, AccessGroup, AccessRequest } from "./access_message.ts";
+import type { AccessCounts, AccessService } from "../access_server.ts";
+import type { AccessCommand, AccessEvent, AccessGroup } from "./access_message.ts";
 import { accessEvent } from "./access_message.ts";
-import type { AccessCounts, AccessService } from "./access_server.ts";
 import type { NamespacePaths } from "./namespace_paths.ts";
 
 type Listener = (event: AccessEvent) => void;
 
 /** One namespace's side of the access socket. */
-export class PathsAccess implements AccessService {
+export class PathsAccess implements AccessService<AccessCommand, AccessGroup> {
   readonly #paths: NamespacePaths;
   readonly #wake: () => void;
   readonly #counts: () => AccessCounts | null;
@@ -55,13 +55,13 @@ export class PathsAccess implements AccessService {
     }
   }
 
-  async request(request: AccessRequest): Promise<object> {
+  async request(request: AccessCommand): Promise<object> {
     const answer = this.#do(request);
     this.#wake();
     return await answer;
   }
 
-  #do(request: AccessRequest): object | Promise<object> {
+  #do(request: AccessCommand): object | Promise<object> {
     const { manager } = this.#paths;
     const now = nowMs();
     switch (request.command) {
@@ -118,13 +118,11 @@ export class PathsAccess implements AccessService {
         return { view: this.#paths.view() };
       case "status":
         return { status: this.#status() };
-      case "subscribe":
-        return {}; // the server's own
     }
   }
 
   #setPolicy(
-    { interfaces, joins, token }: Extract<AccessRequest, { command: "set_policy" }>,
+    { interfaces, joins, token }: Extract<AccessCommand, { command: "set_policy" }>,
   ): object {
     const { guard, manager } = this.#paths;
     if (token !== null) {

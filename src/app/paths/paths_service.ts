@@ -11,7 +11,8 @@ import { namespaceOfProcess } from "../../io/namespace.ts";
 import type { PathEvent } from "../../proto/mptcp/path_events.ts";
 import { delay } from "../delay.ts";
 import type { PathsConfig } from "../config/paths_config.ts";
-import { AccessServer, type AccessService } from "./access_server.ts";
+import { AccessServer, type AccessService } from "../access_server.ts";
+import { type AccessCommand, type AccessGroup, parseRequest } from "./access_message.ts";
 import { NamespacePaths } from "./namespace_paths.ts";
 import { PathsAccess } from "./paths_access.ts";
 import type { PathsView } from "./paths_view.ts";
@@ -46,7 +47,7 @@ export class PathsService {
   readonly #options: PathsServiceOptions;
   readonly #poller = new Poller();
   readonly #spaces: Space[] = [];
-  #server: AccessServer | null = null;
+  #server: AccessServer<AccessCommand, AccessGroup> | null = null;
   #running: Promise<void> | null = null;
   #stopped = false;
   /** Deno.exit(), such as after a second Ctrl-C: what was set is put back all the same. */
@@ -65,10 +66,15 @@ export class PathsService {
       const { namespaces, socket } = options.config;
       // The socket first: where another daemon has it, nothing is touched.
       if (socket !== false) {
-        const serviceOf = ({ pid }: { pid: number }): AccessService | string =>
-          service.#serviceOf(pid);
+        const serviceOf = (
+          { pid }: { pid: number },
+        ): AccessService<AccessCommand, AccessGroup> | string => service.#serviceOf(pid);
         try {
-          service.#server = await AccessServer.open({ path: socket, serviceOf });
+          service.#server = await AccessServer.open<AccessCommand, AccessGroup>({
+            path: socket,
+            parse: parseRequest,
+            serviceOf,
+          });
         } catch (error) {
           if (!options.socketOptional) throw error;
           const text = (error as Error).message;
@@ -152,7 +158,7 @@ export class PathsService {
   }
 
   /** A process may only meet connections of the network namespace that it is in. */
-  #serviceOf(pid: number): AccessService | string {
+  #serviceOf(pid: number): AccessService<AccessCommand, AccessGroup> | string {
     const inode = namespaceOfProcess(pid);
     if (inode === null) return `the network namespace of process ${pid} cannot be seen`;
     for (const { access, paths } of this.#spaces) if (paths.inode === inode) return access;

@@ -5,8 +5,13 @@
  * @module
  */
 import { UsageError } from "../../args.ts";
-import { AccessClient, NoDaemon } from "../../paths/access_client.ts";
-import { type AccessRequest, parseConnection } from "../../paths/access_message.ts";
+import { AccessClient, NoDaemon } from "../../access_client.ts";
+import {
+  type AccessEvent,
+  type AccessRequest,
+  parseConnection,
+  PATH_MANAGER,
+} from "../../paths/access_message.ts";
 import { kernelView } from "../../paths/kernel_view.ts";
 import type { PathsView } from "../../paths/paths_view.ts";
 import { printableJson } from "../../printable.ts";
@@ -58,13 +63,18 @@ export function numberArgument(name: string, text: string, max: number): number 
   );
 }
 
+/** Connects to the daemon. */
+export function connectDaemon(socket: string): Promise<AccessClient<AccessEvent>> {
+  return AccessClient.connect(PATH_MANAGER, socket);
+}
+
 /** Asks the daemon one thing. */
 export async function askDaemon(
   socket: string,
   command: AccessRequest["command"],
   members: object,
 ): Promise<Record<string, unknown>> {
-  const client = await AccessClient.connect(socket);
+  const client = await connectDaemon(socket);
   try {
     return await client.request(command, members, ANSWER_MS);
   } finally {

@@ -6,7 +6,7 @@
 import { command, Exit, parseArgs, UsageError } from "../../args.ts";
 import { helpText } from "../../help.ts";
 import { nearest } from "../../nearest.ts";
-import { AccessClient } from "../../paths/access_client.ts";
+import type { AccessClient } from "../../access_client.ts";
 import { ACCESS_GROUPS, type AccessEvent, type AccessGroup } from "../../paths/access_message.ts";
 import { eventLine } from "../../paths/paths_table.ts";
 import { PathsWatch } from "../../paths/paths_watch.ts";
@@ -14,7 +14,7 @@ import { printableJson } from "../../printable.ts";
 import { clockText } from "../../recent_messages.ts";
 import { onStop } from "../../signals.ts";
 import { printError, printLine } from "../../terminal.ts";
-import { ANSWER_MS, SOCKET_DEFAULT } from "./common.ts";
+import { ANSWER_MS, connectDaemon, SOCKET_DEFAULT } from "./common.ts";
 
 const MONITOR = command({
   name: "fairlead paths monitor",
@@ -73,9 +73,9 @@ export async function run(words: string[]): Promise<number> {
   return Exit.Ok;
 }
 
-async function connect(socket: string | undefined): Promise<AccessClient | null> {
+async function connect(socket: string | undefined): Promise<AccessClient<AccessEvent> | null> {
   try {
-    return await AccessClient.connect(socket ?? SOCKET_DEFAULT);
+    return await connectDaemon(socket ?? SOCKET_DEFAULT);
   } catch (error) {
     if (socket !== undefined) throw error;
     return null;

@@ -1,38 +1,47 @@
 /**
- * The access socket: other programs of the same network namespace give commands to the path manager
- * and hear its events, as access_message.ts writes them. The RFC "MPTCP Path Management Generic Netlink
- * API" (2018) asks for privilege and one namespace, section "Security" and its review: here the socket
- * belongs to its owner alone (0600), and the kernel says who is at the other end. unix(7).
+ * The access socket of a daemon: other programs give it commands and hear its events, a line of JSON
+ * each way, in the words of whoever opens it. The RFC "MPTCP Path Management Generic Netlink API" (2018)
+ * asks for privilege and one namespace, section "Security" and its review: here the socket belongs to
+ * its owner alone (0600), and the kernel says who is at the other end. unix(7).
  *
  * @module
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { errnoText } from "../../io/errno.ts";
-import { fileInfo } from "../../io/files.ts";
-import { type PeerCredentials, peerCredentials } from "../../io/peer_credentials.ts";
-import { LINE_BYTES_MAX, LineBuffer } from "../line_buffer.ts";
-import { printableJson } from "../printable.ts";
-import {
-  type AccessEvent,
-  type AccessGroup,
-  type AccessId,
-  type AccessRequest,
-  parseRequest,
-} from "./access_message.ts";
+import { errnoText } from "../io/errno.ts";
+import { fileInfo } from "../io/files.ts";
+import { type PeerCredentials, peerCredentials } from "../io/peer_credentials.ts";
+import { LINE_BYTES_MAX, LineBuffer } from "./line_buffer.ts";
+import { printableJson } from "./printable.ts";
 
-/** What a client of one network namespace may reach. */
-export interface AccessService {
+/** A request's number, which its answer carries. */
+export type AccessId = number | null;
+
+/** A client wants to hear events. */
+export interface Subscribe<Group> {
+  readonly command: "subscribe";
+  readonly groups: readonly Group[];
+}
+
+/** A line of a client that was read, or why not; the id is there when it could be made out. */
+export type Parsed<Request> =
+  & { readonly id: AccessId }
+  & ({ readonly request: Request } | { readonly error: string });
+
+/** What a client may reach. */
+export interface AccessService<Request extends { command: string }, Group> {
   /** Does it; members of the answer. An error's message is told to the client. */
-  request(request: Exclude<AccessRequest, { command: "subscribe" }>): Promise<object>;
+  request(request: Request): Promise<object>;
   /** Brings events of these groups until what it returns is called. */
-  subscribe(groups: readonly AccessGroup[], listener: (event: AccessEvent) => void): () => void;
+  subscribe(groups: readonly Group[], listener: (event: object) => void): () => void;
 }
 
 /** How an {@linkcode AccessServer} is made. */
-export interface AccessServerOptions {
+export interface AccessServerOptions<Request extends { command: string }, Group> {
   readonly path: string;
+  /** Reads and checks one line of a client. */
+  parse(line: string): Parsed<Request | Subscribe<Group>>;
   /** Who connects, and what they get; a text refuses them. */
-  serviceOf(credentials: PeerCredentials): AccessService | string;
+  serviceOf(credentials: PeerCredentials): AccessService<Request, Group> | string;
   /** Without a request and without a subscription a client is closed; 10 minutes unless set. */
   readonly idleMs?: number;
   /** How long a request may take; 10 s unless set. */
@@ -73,7 +82,7 @@ const LINGER_MS = 2000;
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /** The open socket. */
-export class AccessServer {
+export class AccessServer<Request extends { command: string }, Group> {
   /** See {@linkcode AccessCounts}. */
   readonly counts: Readonly<AccessCounts>;
   readonly #counts: AccessCounts = {
@@ -87,17 +96,19 @@ export class AccessServer {
     idle: 0,
   };
   readonly #server: Server;
-  readonly #options: AccessServerOptions;
+  readonly #options: AccessServerOptions<Request, Group>;
   /** Of our socket's file: another daemon may have put its own there. */
   readonly #inode: number;
-  readonly #clients = new Set<Client>();
+  readonly #clients = new Set<Client<Request, Group>>();
 
   /**
    * Opens it; the file of a daemon that died is replaced, and its directory is made.
    *
    * @throws when the path cannot be used or a living daemon has it
    */
-  static async open(options: AccessServerOptions): Promise<AccessServer> {
+  static async open<Request extends { command: string }, Group>(
+    options: AccessServerOptions<Request, Group>,
+  ): Promise<AccessServer<Request, Group>> {
     const { path } = options;
     if (new TextEncoder().encode(path).length > PATH_BYTES_MAX) {
       throw refusal(path, `it must have ${PATH_BYTES_MAX} bytes at most`, "choose a shorter one");
@@ -119,7 +130,11 @@ export class AccessServer {
     }
   }
 
-  private constructor(server: Server, options: AccessServerOptions, inode: number) {
+  private constructor(
+    server: Server,
+    options: AccessServerOptions<Request, Group>,
+    inode: number,
+  ) {
     this.#inode = inode;
     this.counts = this.#counts;
     this.#server = server;
@@ -158,13 +173,12 @@ export class AccessServer {
       return;
     }
     this.#counts.accepted++;
-    const { answerMs = ANSWER_MS, idleMs = IDLE_MS } = this.#options;
-    const client = new Client(socket, service, this.#counts, answerMs, idleMs);
+    const client = new Client(socket, service, this.#counts, this.#options);
     this.#clients.add(client);
     socket.on("close", () => this.#clients.delete(client));
   }
 
-  #serviceOf(socket: Socket): AccessService | string {
+  #serviceOf(socket: Socket): AccessService<Request, Group> | string {
     const { fd } = (socket as unknown as { _handle: { fd: number } })._handle;
     const credentials = peerCredentials(fd);
     if (typeof credentials === "number") {
@@ -175,10 +189,11 @@ export class AccessServer {
 }
 
 /** One connection. Requests are done one after the other, so that answers never pile up. */
-class Client {
+class Client<Request extends { command: string }, Group> {
   readonly #socket: Socket;
-  readonly #service: AccessService;
+  readonly #service: AccessService<Request, Group>;
   readonly #counts: AccessCounts;
+  readonly #parse: (line: string) => Parsed<Request | Subscribe<Group>>;
   readonly #answerMs: number;
   readonly #idleMs: number;
   readonly #lines = new LineBuffer();
@@ -188,16 +203,16 @@ class Client {
 
   constructor(
     socket: Socket,
-    service: AccessService,
+    service: AccessService<Request, Group>,
     counts: AccessCounts,
-    answerMs: number,
-    idleMs: number,
+    options: AccessServerOptions<Request, Group>,
   ) {
     this.#socket = socket;
     this.#service = service;
     this.#counts = counts;
-    this.#answerMs = answerMs;
-    this.#idleMs = idleMs;
+    this.#parse = (line): Parsed<Request | Subscribe<Group>> => options.parse(line);
+    this.#answerMs = options.answerMs ?? ANSWER_MS;
+    this.#idleMs = options.idleMs ?? IDLE_MS;
     this.#rearm();
     let done = Promise.resolve();
     socket.on("data", (bytes: Uint8Array) => {
@@ -252,7 +267,7 @@ class Client {
     } catch {
       return await this.#fail(null, "Cannot read request as it must be UTF-8");
     }
-    const parsed = parseRequest(text);
+    const parsed = this.#parse(text);
     if ("error" in parsed) return await this.#fail(parsed.id, parsed.error);
     try {
       const members = await this.#do(parsed.request);
@@ -263,11 +278,12 @@ class Client {
     this.#rearm();
   }
 
-  #do(request: AccessRequest): Promise<object> {
-    if (request.command !== "subscribe") return this.#inTime(this.#service.request(request));
+  #do(request: Request | Subscribe<Group>): Promise<object> {
+    if (!isSubscribe(request)) return this.#inTime(this.#service.request(request));
+    const { groups } = request;
     this.#unsubscribe?.();
-    this.#unsubscribe = this.#service.subscribe(request.groups, (event) => this.#event(event));
-    return Promise.resolve({ groups: request.groups });
+    this.#unsubscribe = this.#service.subscribe(groups, (event) => this.#event(event));
+    return Promise.resolve({ groups });
   }
 
   async #inTime(answer: Promise<object>): Promise<object> {
@@ -284,7 +300,7 @@ class Client {
     }
   }
 
-  #event(event: AccessEvent): void {
+  #event(event: object): void {
     if (this.#ended) return;
     if (this.#eventBytes > EVENT_BYTES_MAX) {
       this.#counts.slow++;
@@ -345,6 +361,12 @@ class Client {
   }
 }
 
+function isSubscribe<Request extends { command: string }, Group>(
+  request: Request | Subscribe<Group>,
+): request is Subscribe<Group> {
+  return request.command === "subscribe";
+}
+
 /** 0 when nothing is there. */
 async function inodeOf(path: string): Promise<number> {
   try {
@@ -379,7 +401,7 @@ async function clear(path: string): Promise<void> {
   if (found === null) return;
   if (!found.isSocket) throw refusal(path, "something else is there", "choose another one");
   if (await answers(path)) {
-    const remedy = 'stop the other one, or set "socket" of "paths" to another path';
+    const remedy = 'stop the other one, or set "socket" to another path';
     throw refusal(path, "another daemon listens there", remedy);
   }
   await Deno.remove(path);

@@ -1,12 +1,10 @@
 /**
- * A client of the access socket: commands to a running path manager and events from it, in the words of
- * access_message.ts.
+ * A client of a daemon's access socket: commands to it and events from it, a line of JSON each way.
  *
  * @module
  */
-import { linesOf, LineTooLong } from "../lines.ts";
-import { printable } from "../printable.ts";
-import type { AccessEvent, AccessGroup, AccessRequest } from "./access_message.ts";
+import { linesOf, LineTooLong } from "./lines.ts";
+import { printable } from "./printable.ts";
 
 /** A view of thousands of connections is one line. */
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
@@ -20,17 +18,31 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** Who is asked. */
+export interface DaemonName {
+  /** In a sentence: `the path manager`. */
+  readonly who: string;
+  /** What starts one: `fairlead paths daemon`. */
+  readonly start: string;
+}
+
+/** What every event has; the rest are members of its own. */
+export interface AccessEventLine {
+  readonly event: string;
+}
+
 /** Nobody listens at the socket. */
 export class NoDaemon extends Error {
   override name = "NoDaemon";
 }
 
 /** One connection. */
-export class AccessClient {
+export class AccessClient<Event extends AccessEventLine> {
   readonly #conn: Deno.UnixConn;
+  readonly #daemon: DaemonName;
   readonly #path: string;
   readonly #waiting = new Map<number, Waiting>();
-  readonly #events: AccessEvent[] = [];
+  readonly #events: Event[] = [];
   #lastId = 0;
   #end: Error | null = null;
   /** Ends the wait of who takes events, and of the reader when there were too many. */
@@ -43,16 +55,20 @@ export class AccessClient {
    *
    * @throws when there is no daemon, or it may not be asked, with the remedy
    */
-  static async connect(path: string): Promise<AccessClient> {
+  static async connect<Event extends AccessEventLine>(
+    daemon: DaemonName,
+    path: string,
+  ): Promise<AccessClient<Event>> {
     try {
-      return new AccessClient(await Deno.connect({ transport: "unix", path }), path);
+      return new AccessClient(await Deno.connect({ transport: "unix", path }), daemon, path);
     } catch (error) {
-      throw connectError(path, error);
+      throw connectError(daemon, path, error);
     }
   }
 
-  private constructor(conn: Deno.UnixConn, path: string) {
+  private constructor(conn: Deno.UnixConn, daemon: DaemonName, path: string) {
     this.#conn = conn;
+    this.#daemon = daemon;
     this.#path = path;
     this.#reading = this.#read();
   }
@@ -60,11 +76,11 @@ export class AccessClient {
   /**
    * Gives a command; the members of its answer.
    *
-   * @param members as access_message.ts names them on the line
+   * @param members as they stand on the line
    * @throws with what the daemon says when it refuses, and when it does not answer in time
    */
   async request(
-    command: AccessRequest["command"],
+    command: string,
     members: object,
     deadlineMs: number,
   ): Promise<Record<string, unknown>> {
@@ -91,9 +107,9 @@ export class AccessClient {
    * @throws when the daemon ends
    */
   async *subscribe(
-    groups: readonly AccessGroup[],
+    groups: readonly string[],
     deadlineMs: number,
-  ): AsyncGenerator<AccessEvent> {
+  ): AsyncGenerator<Event> {
     await this.request("subscribe", { groups }, deadlineMs);
     while (true) {
       const event = this.#events.shift();
@@ -140,7 +156,7 @@ export class AccessClient {
       throw new Error(`it sent what is no JSON object: ${printable(line.slice(0, SHOWN_MAX))}`);
     }
     if (typeof value.event === "string") {
-      this.#events.push(value as unknown as AccessEvent);
+      this.#events.push(value as unknown as Event);
       if (this.#events.length === 1) this.#change();
       return;
     }
@@ -170,7 +186,8 @@ export class AccessClient {
   }
 
   #error(why: string): Error {
-    return new Error(`Cannot ask the path manager as ${why}: current value is "${this.#path}"`);
+    const { who } = this.#daemon;
+    return new Error(`Cannot ask ${who} as ${why}: current value is "${this.#path}"`);
   }
 }
 
@@ -191,13 +208,13 @@ function objectOf(line: string): Record<string, unknown> | null {
   }
 }
 
-function connectError(path: string, error: unknown): Error {
+function connectError({ start, who }: DaemonName, path: string, error: unknown): Error {
   const text = (why: string, remedy: string): Error =>
-    new Error(`Cannot reach the path manager as ${why}: current value is "${path}", ${remedy}`);
+    new Error(`Cannot reach ${who} as ${why}: current value is "${path}", ${remedy}`);
   const isAbsent = error instanceof Deno.errors.NotFound ||
     error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.NotADirectory;
   if (isAbsent) {
-    return new NoDaemon(text("no daemon is there", "start one with fairlead paths daemon").message);
+    return new NoDaemon(text("no daemon is there", `start one with ${start}`).message);
   }
   if (error instanceof Deno.errors.PermissionDenied) {
     return text("its socket is another user's", "ask as the user that runs the daemon");
