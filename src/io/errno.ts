@@ -87,6 +87,7 @@ export const Errno = {
   Eperm: 1,
   /** Nothing has that name. */
   Enoent: 2,
+  Esrch: 3,
   /** Interrupted by a signal: repeat. */
   Eintr: 4,
   /** Anything without a better number. */
@@ -97,6 +98,7 @@ export const Errno = {
   Eagain: 11,
   /** Not permitted. */
   Eacces: 13,
+  Eexist: 17,
   /** An argument that cannot be. */
   Einval: 22,
   /** The peer has closed, and we wrote. */

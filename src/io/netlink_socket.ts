@@ -28,6 +28,8 @@ export const NetlinkProtocol = {
   Route: 0,
   /** NETLINK_SOCK_DIAG: sockets of every process. */
   SockDiag: 4,
+  /** NETLINK_XFRM: IPsec associations and policies. */
+  Xfrm: 6,
   /** NETLINK_NETFILTER: nftables, logs and queues of packets. */
   Netfilter: 12,
   /** NETLINK_GENERIC: families by name. */

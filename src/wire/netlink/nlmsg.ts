@@ -97,6 +97,11 @@ export function endNlmsg(out: Region, at: number, end: number): number {
   return next;
 }
 
+/** Adds flags to the message that begins at `at`: of a batch only the last one is acknowledged. */
+export function addNlmsgFlags(out: Region, at: number, flags: number): void {
+  out.view.setUint16(at + 6, out.view.getUint16(at + 6, true) | flags, true);
+}
+
 /**
  * Reads the header of the message at `at` of a datagram that ends at `end`; returns where the next
  * one begins, or a negated {@linkcode Fault}.
