@@ -12,6 +12,7 @@ import {
   Attribute,
   attributeU32Be,
   beginNest,
+  checkSize,
   endNest,
   readAttribute,
   writeText,
@@ -28,6 +29,7 @@ const MSG_NEWTABLE = 0; // NFT_MSG_NEWTABLE
 const MSG_DELTABLE = 2; // NFT_MSG_DELTABLE
 const MSG_NEWCHAIN = 3; // NFT_MSG_NEWCHAIN
 const MSG_NEWRULE = 6; // NFT_MSG_NEWRULE
+const MSG_GETRULE = 7; // NFT_MSG_GETRULE
 const MSG_NEWSET = 9; // NFT_MSG_NEWSET
 const MSG_NEWSETELEM = 12; // NFT_MSG_NEWSETELEM
 const MSG_DELSETELEM = 14; // NFT_MSG_DELSETELEM
@@ -49,7 +51,6 @@ const CHAIN_POLICY = 5; // NFTA_CHAIN_POLICY
 const CHAIN_TYPE = 7; // NFTA_CHAIN_TYPE
 const HOOK_HOOKNUM = 1; // NFTA_HOOK_HOOKNUM
 const HOOK_PRIORITY = 2; // NFTA_HOOK_PRIORITY
-const INET_LOCAL_IN = 1; // NF_INET_LOCAL_IN
 const RULE_TABLE = 1; // NFTA_RULE_TABLE
 const RULE_CHAIN = 2; // NFTA_RULE_CHAIN
 const RULE_EXPRESSIONS = 4; // NFTA_RULE_EXPRESSIONS
@@ -60,16 +61,19 @@ const SET_KEY_TYPE = 4; // NFTA_SET_KEY_TYPE
 const SET_KEY_LEN = 5; // NFTA_SET_KEY_LEN
 const SET_ID = 10; // NFTA_SET_ID
 const SET_USERDATA = 13; // NFTA_SET_USERDATA
+const SET_TIMEOUT = 0x10; // NFT_SET_TIMEOUT, in SET_FLAGS
 const ELEM_LIST_TABLE = 1; // NFTA_SET_ELEM_LIST_TABLE
 const ELEM_LIST_SET = 2; // NFTA_SET_ELEM_LIST_SET
 const ELEM_LIST_ELEMENTS = 3; // NFTA_SET_ELEM_LIST_ELEMENTS
 const ELEM_KEY = 1; // NFTA_SET_ELEM_KEY
+const ELEM_TIMEOUT = 4; // NFTA_SET_ELEM_TIMEOUT
 const DATA_VALUE = 1; // NFTA_DATA_VALUE
 const DATA_VERDICT = 2; // NFTA_DATA_VERDICT
 const VERDICT_CODE = 1; // NFTA_VERDICT_CODE
 const VERDICT_CHAIN = 2; // NFTA_VERDICT_CHAIN
 const EXPR_NAME = 1; // NFTA_EXPR_NAME
 const EXPR_DATA = 2; // NFTA_EXPR_DATA
+const COUNTER_PACKETS = 2; // NFTA_COUNTER_PACKETS
 
 const HOST_ENDIAN = 1; // enum byteorder of nft(8)
 const BIG_ENDIAN = 2;
@@ -85,10 +89,13 @@ export const NFT_REGISTER = 8;
  * What a set's key is to nft(8), its enum datatypes: bytes are shown as those of a link-layer address,
  * `11:22:33:44` (1.0.6 cannot show an integer in every place, and aborts).
  */
-export const NftKeyType = { Bytes: 6, Ifname: 41 } as const;
+export const NftKeyType = { Family: 2, Bytes: 6, Ifname: 41 } as const;
 
-/** Verdicts: NF_ACCEPT, NFT_JUMP. */
-const NftVerdict = { Accept: 1, Jump: -3 } as const;
+/** Where a chain sees packets: NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING. */
+export const NftHook = { Input: 1, Output: 3, Postrouting: 4 } as const;
+
+/** Verdicts: NF_DROP, NF_ACCEPT, NFT_JUMP. */
+const NftVerdict = { Drop: 0, Accept: 1, Jump: -3 } as const;
 
 /** Begins a batch. */
 export function writeNftBatchBegin(out: Region, at: number, sequence: number): number {
@@ -160,7 +167,7 @@ export function writeNftTableDelete(
   return endNlmsg(out, at, writeText(out, end, TABLE_NAME, table));
 }
 
-/** Adds a set; `id` is for the batch. */
+/** Adds a set; `id` is for the batch. The elements of a `timed` one may have a timeout. */
 export function writeNftSet(
   out: Region,
   at: number,
@@ -170,11 +177,12 @@ export function writeNftSet(
   id: number,
   keyType: number,
   keyBytes: number,
+  timed: boolean = false,
 ): number {
   let end = begin(out, at, sequence, MSG_NEWSET, CREATE);
   end = writeText(out, end, SET_TABLE, table);
   end = writeText(out, end, SET_NAME, set);
-  end = writeU32Be(out, end, SET_FLAGS, 0);
+  end = writeU32Be(out, end, SET_FLAGS, timed ? SET_TIMEOUT : 0);
   end = writeU32Be(out, end, SET_KEY_TYPE, keyType);
   end = writeU32Be(out, end, SET_KEY_LEN, keyBytes);
   end = writeU32Be(out, end, SET_ID, id);
@@ -182,7 +190,7 @@ export function writeNftSet(
   view.setUint16(end, 4 + 6, true);
   view.setUint16(end + 2, SET_USERDATA, true);
   view.setUint16(end + 4, 4 << 8, true);
-  view.setUint16(end + 6, keyType === NftKeyType.Ifname ? HOST_ENDIAN : BIG_ENDIAN, true);
+  view.setUint16(end + 6, keyType === NftKeyType.Bytes ? BIG_ENDIAN : HOST_ENDIAN, true);
   view.setUint32(end + 8, 0, true);
   return endNlmsg(out, at, end + 12);
 }
@@ -209,14 +217,30 @@ export function writeNftInputChain(
   table: string,
   chain: string,
 ): number {
+  return writeNftHookChain(out, at, sequence, table, chain, NftHook.Input, 0);
+}
+
+/**
+ * Adds a chain that sees packets at `hook`, one of {@linkcode NftHook}, after those of lower priority,
+ * and accepts what no rule judges.
+ */
+export function writeNftHookChain(
+  out: Region,
+  at: number,
+  sequence: number,
+  table: string,
+  chain: string,
+  hook: number,
+  priority: number,
+): number {
   let end = begin(out, at, sequence, MSG_NEWCHAIN, CREATE);
   end = writeText(out, end, CHAIN_TABLE, table);
   end = writeText(out, end, CHAIN_NAME, chain);
-  const hook = end;
-  end = beginNest(out, hook, CHAIN_HOOK);
-  end = writeU32Be(out, end, HOOK_HOOKNUM, INET_LOCAL_IN);
-  end = writeU32Be(out, end, HOOK_PRIORITY, 0);
-  endNest(out, hook, end);
+  const nest = end;
+  end = beginNest(out, nest, CHAIN_HOOK);
+  end = writeU32Be(out, end, HOOK_HOOKNUM, hook);
+  end = writeU32Be(out, end, HOOK_PRIORITY, priority);
+  endNest(out, nest, end);
   end = writeU32Be(out, end, CHAIN_POLICY, NftVerdict.Accept);
   end = writeText(out, end, CHAIN_TYPE, "filter");
   return endNlmsg(out, at, end);
@@ -244,6 +268,54 @@ export function beginNftRule(
 /** Ends the rule that began at `at` and whose expressions began at `expressions`. */
 export function endNftRule(out: Region, at: number, expressions: number, end: number): number {
   return endNlmsg(out, at, endNest(out, expressions - 4, end));
+}
+
+/** Asks for the rules of a table, {@linkcode NFT_RULE} each; it is no part of a batch. */
+export function writeNftRuleDump(
+  out: Region,
+  at: number,
+  sequence: number,
+  table: string,
+): number {
+  const flags = NlmsgFlag.Request | NlmsgFlag.Dump;
+  const end = begin(out, at, sequence, MSG_GETRULE, flags);
+  return endNlmsg(out, at, writeText(out, end, RULE_TABLE, table));
+}
+
+/** The type of a message that tells a rule. */
+export const NFT_RULE: number = (NfnlSubsystem.Tables << 8) | MSG_NEWRULE;
+
+/** Packets that the counters of a rule have counted, 0 without any; or a negated {@linkcode Fault}. */
+export function readNftRulePackets(from: Region, message: Nlmsg): number {
+  let packets = 0;
+  let at = readNfnetlink(message);
+  while (at >= 0 && at < message.end) {
+    at = readAttribute(from, at, message.end, attribute);
+    if (at < 0) return at;
+    if (attribute.type !== RULE_EXPRESSIONS) continue;
+    const { end } = attribute;
+    for (let next = attribute.at; next < end;) {
+      next = readAttribute(from, next, end, attribute);
+      if (next < 0) return next;
+      const counted = readCounter(from, attribute.at, attribute.end);
+      if (counted < 0) return counted;
+      packets += counted;
+    }
+  }
+  return at < 0 ? at : packets;
+}
+
+/** Deletes all elements of a set. */
+export function writeNftFlush(
+  out: Region,
+  at: number,
+  sequence: number,
+  table: string,
+  set: string,
+): number {
+  let end = begin(out, at, sequence, MSG_DELSETELEM, NlmsgFlag.Request | NlmsgFlag.Ack);
+  end = writeText(out, end, ELEM_LIST_TABLE, table);
+  return endNlmsg(out, at, writeText(out, end, ELEM_LIST_SET, set));
 }
 
 /**
@@ -283,10 +355,26 @@ export function beginNftElement(out: Region, at: number, bytes: number): number 
   return value;
 }
 
-/** Ends the element whose key is at `key`; returns where the next one begins. */
-export function endNftElement(out: Region, key: number, bytes: number): number {
-  const end = align4(key + bytes);
+/**
+ * Ends the element whose key is at `key`; returns where the next one begins. With a timeout the kernel
+ * takes it away by itself; 0 is for ever.
+ */
+export function endNftElement(
+  out: Region,
+  key: number,
+  bytes: number,
+  timeoutMs: number = 0,
+): number {
+  let end = align4(key + bytes);
   endNest(out, key - 8, end);
+  if (timeoutMs > 0) {
+    const { view } = out;
+    view.setUint16(end, 12, true);
+    view.setUint16(end + 2, ELEM_TIMEOUT, true);
+    view.setUint32(end + 4, 0); // a timeout of 49 days is no timeout
+    view.setUint32(end + 8, timeoutMs);
+    end += 12;
+  }
   return endNest(out, key - ELEMENT_HEAD_BYTES, end);
 }
 
@@ -296,6 +384,14 @@ export function writeNftMeta(out: Region, at: number, key: number): number {
   end = writeU32Be(out, end, 1, NFT_REGISTER); // NFTA_META_DREG
   end = writeU32Be(out, end, 2, key); // NFTA_META_KEY
   return endExpression(out, at, "meta", end);
+}
+
+/** rt: loads 1 into the first register when the kernel is about to transform the packet, else 0. */
+export function writeNftTransformed(out: Region, at: number): number {
+  let end = beginExpression(out, at, "rt");
+  end = writeU32Be(out, end, 1, NFT_REGISTER); // NFTA_RT_DREG
+  end = writeU32Be(out, end, 2, 4); // NFTA_RT_KEY: NFT_RT_XFRM
+  return endExpression(out, at, "rt", end);
 }
 
 /** payload: loads bytes of the transport header into the first register. */
@@ -349,11 +445,17 @@ export function writeNftMask(out: Region, at: number, mask: number, bytes: numbe
 
 /** cmp: the rule goes on when the first register, of `bytes` bytes, equals `value`. */
 export function writeNftEqual(out: Region, at: number, value: number, bytes: number): number {
-  let end = beginExpression(out, at, "cmp");
-  end = writeU32Be(out, end, 1, NFT_REGISTER); // NFTA_CMP_SREG
-  end = writeU32Be(out, end, 2, 0); // NFTA_CMP_OP: NFT_CMP_EQ
-  end = writeData(out, end, 3, value, bytes); // NFTA_CMP_DATA
-  return endExpression(out, at, "cmp", end);
+  return writeCompare(out, at, 0, value, bytes); // NFT_CMP_EQ
+}
+
+/** cmp: the rule goes on when the first register, of `bytes` bytes, is something else. */
+export function writeNftUnequal(out: Region, at: number, value: number, bytes: number): number {
+  return writeCompare(out, at, 1, value, bytes); // NFT_CMP_NEQ
+}
+
+/** counter: counts packets that come so far. */
+export function writeNftCounter(out: Region, at: number): number {
+  return endExpression(out, at, "counter", beginExpression(out, at, "counter"));
 }
 
 /** lookup: the rule goes on when a set has what begins at the first register. */
@@ -383,6 +485,11 @@ export function writeNftReset(out: Region, at: number): number {
 /** immediate: accepts the packet. */
 export function writeNftAccept(out: Region, at: number): number {
   return writeVerdict(out, at, NftVerdict.Accept, "");
+}
+
+/** immediate: drops the packet. */
+export function writeNftDrop(out: Region, at: number): number {
+  return writeVerdict(out, at, NftVerdict.Drop, "");
 }
 
 /** immediate: goes on in another chain. */
@@ -472,6 +579,52 @@ function writeExthdr(
   return endExpression(out, at, "exthdr", end);
 }
 
+function writeCompare(
+  out: Region,
+  at: number,
+  operator: number,
+  value: number,
+  bytes: number,
+): number {
+  let end = beginExpression(out, at, "cmp");
+  end = writeU32Be(out, end, 1, NFT_REGISTER); // NFTA_CMP_SREG
+  end = writeU32Be(out, end, 2, operator); // NFTA_CMP_OP
+  end = writeData(out, end, 3, value, bytes); // NFTA_CMP_DATA
+  return endExpression(out, at, "cmp", end);
+}
+
+/** What an expression has counted; 0 when it is no counter. */
+function readCounter(from: Region, at: number, end: number): number {
+  let counts = false;
+  while (at < end) {
+    at = readAttribute(from, at, end, inner);
+    if (at < 0) return at;
+    if (inner.type === EXPR_NAME) counts = attributeIs(from, inner, "counter");
+    if (inner.type !== EXPR_DATA || !counts) continue;
+    return readPackets(from, inner.at, inner.end);
+  }
+  return 0;
+}
+
+function readPackets(from: Region, at: number, end: number): number {
+  while (at < end) {
+    at = readAttribute(from, at, end, inner);
+    if (at < 0) return at;
+    if (inner.type !== COUNTER_PACKETS) continue;
+    const short = checkSize(inner, 8);
+    if (short < 0) return short;
+    const { view } = from;
+    return view.getUint32(inner.at) * 2 ** 32 + view.getUint32(inner.at + 4);
+  }
+  return 0;
+}
+
+function attributeIs({ bytes }: Region, { at, end }: Attribute, text: string): boolean {
+  if (end - at !== text.length + 1) return false;
+  for (let i = 0; i < text.length; i++) if (bytes[at + i] !== text.charCodeAt(i)) return false;
+  return true;
+}
+
 /** A value of one to four bytes, in network order, as a nest. */
 function writeData(out: Region, at: number, type: number, value: number, bytes: number): number {
   const data = beginNest(out, at, type);
@@ -495,3 +648,4 @@ function writeVerdict(out: Region, at: number, code: number, chain: string): num
 }
 
 const attribute = new Attribute();
+const inner = new Attribute();
