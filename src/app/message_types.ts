@@ -23,6 +23,10 @@ export const FairleadType = {
   Welcome: 0xfa31,
   /** Front: a hop and an envelope (wire/gateway/envelope.ts). */
   Post: 0xfa32,
+  /** Front: a post of records for the other box of a pair (wire/standby/post.ts). */
+  Sync: 0xfa40,
+  /** Front: JSON, what the boxes of a pair and their witness say (wire/standby/words.ts). */
+  Standby: 0xfa41,
 } as const;
 
 /** The front of a FileHead message. */
@@ -50,6 +54,8 @@ const NAMES: Readonly<Record<number, string>> = {
   [FairleadType.Hello]: "hello",
   [FairleadType.Welcome]: "welcome",
   [FairleadType.Post]: "post",
+  [FairleadType.Sync]: "sync",
+  [FairleadType.Standby]: "standby",
 };
 
 /** `line`, `reading`, …; a foreign type as `0x00f0`. */
