@@ -4,15 +4,7 @@ import { Database, DatabaseError } from "../../src/io/database.ts";
 import { Commits } from "../../src/app/spool/commits.ts";
 import type { Stream } from "../../src/app/spool/stream.ts";
 import { Box } from "./box.ts";
-
-async function inDirectory(work: (directory: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir();
-  try {
-    await work(directory);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
+import { copyDatabase, inDirectory } from "./copying.ts";
 
 function stream(box: Box, lane = 0, hubs: readonly string[] = ["hq"]): Stream {
   return box.spool.stream("#", lane, hubs);
@@ -447,8 +439,3 @@ Deno.test("Database: a path that cannot be used says why and what to do", async 
     return true;
   });
 });
-
-/** A database as a crash leaves it: both files at one moment. */
-async function copyDatabase(from: string, to: string): Promise<void> {
-  for (const end of ["", "-wal"]) await Deno.copyFile(`${from}${end}`, `${to}${end}`);
-}

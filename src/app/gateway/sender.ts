@@ -10,6 +10,10 @@
  *
  * A hub with several addresses: while a session does not stand for a while, the next one is tried.
  *
+ * A session that another box has begun may be adopted: what that box had sent on it is replayed, and
+ * HELLO waits until the hub has acknowledged it. Only then does the next WELCOME tell all that the hub
+ * has stored; an answer to a HELLO of the other box would tell less, and messages would come twice.
+ *
  * @module
  */
 import { arena } from "../../mem/arena.ts";
@@ -64,7 +68,7 @@ const ENVELOPES_PER_PUMP = 256;
 const HISTORY_MAX = 10;
 
 /** The hub may forget the session, or end it: the spool knows what is to be sent again. */
-const POLICY: Policy = { ...POLICIES.losslessClient, reopen: true };
+export const HUB_POLICY: Policy = { ...POLICIES.losslessClient, reopen: true };
 
 const encoder = new TextEncoder();
 
@@ -85,6 +89,8 @@ export interface SenderOptions {
   readonly hub: string;
   /** `v2:HOST:PORT`, the preferred one first. */
   readonly addresses: readonly string[];
+  /** A session with the hub that is taken over, made with {@linkcode HUB_POLICY}. */
+  readonly adopted?: Session | null;
   /** What a stream is to this hub; null when it goes to others only. */
   feedOf(stream: Stream): Feed | null;
   /** Something was acknowledged. */
@@ -148,7 +154,9 @@ export class Sender {
     const lossy = { id: 0, spool: spool.id, number: 0, route: "", lane: 0, next: 1, hubs: [] };
     this.#lossy = new Stream(lossy, encoder.encode(gateway));
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
-    this.#dial();
+    this.#session = options.adopted ?? null;
+    if (this.#session === null) this.#dial();
+    else this.#adopt(this.#session);
   }
 
   /** Its name. */
@@ -211,8 +219,9 @@ export class Sender {
     if (session === null || this.#closed || session.state === SessionState.Closed) return;
     if (!session.clientCookie.equals(this.#greeted)) {
       this.#forget();
-      if (session.state === SessionState.Ready) this.#greet(session);
-      else this.#setState("connecting");
+      if (session.state !== SessionState.Ready) this.#setState("connecting");
+      else if (session.unacknowledged === 0) this.#greet(session);
+      else this.#lookIn(LOOK_MS); // what another box had sent
       return;
     }
     this.#takeAcknowledged(session);
@@ -262,6 +271,7 @@ export class Sender {
       this.history.push({ atMs: Date.now(), text });
       if (this.history.length > HISTORY_MAX) this.history.shift();
     }
+    if (kind === "connect" || kind === "resume") this.pump();
     if (kind !== "reset") return;
     this.#session = null;
     this.#setState("connecting");
@@ -290,20 +300,11 @@ export class Sender {
   // ---- the session
 
   async #dial(): Promise<void> {
-    const { addresses, endpoint, note } = this.#options;
+    const { endpoint, note } = this.#options;
     if (this.#targets.length === 0) {
-      const targets: EntityAddr[] = [];
-      const unknown: string[] = [];
-      for (const address of addresses) {
-        try {
-          targets.push(...await resolveAll(address));
-        } catch (error) {
-          unknown.push((error as Error).message);
-        }
-      }
+      const targets = await this.#resolve();
       if (this.#closed) return;
       if (targets.length === 0) {
-        note(`Hub ${this.name}: ${unknown[0]}; trying again until it is known`);
         setTimeout(() => this.#closed || this.#dial(), RESOLVE_MS);
         return;
       }
@@ -312,11 +313,37 @@ export class Sender {
     }
     this.#dialedMs = nowMs();
     try {
-      this.#session = await endpoint.connect(this.#targets[this.#target]!, POLICY);
+      this.#session = await endpoint.connect(this.#targets[this.#target]!, HUB_POLICY);
     } catch (error) {
       note(`Hub ${this.name}: ${(error as Error).message}`);
       setTimeout(() => this.#closed || this.#dial(), RESOLVE_MS);
     }
+  }
+
+  /** What the hub's addresses lead to; it is told when that is nowhere. */
+  async #resolve(): Promise<EntityAddr[]> {
+    const targets: EntityAddr[] = [];
+    const unknown: string[] = [];
+    for (const address of this.#options.addresses) {
+      try {
+        targets.push(...await resolveAll(address));
+      } catch (error) {
+        unknown.push((error as Error).message);
+      }
+    }
+    if (targets.length === 0 && !this.#closed) {
+      this.#options.note(`Hub ${this.name}: ${unknown[0]}; trying again until it is known`);
+    }
+    return targets;
+  }
+
+  /** Finds out which of the hub's addresses an adopted session has: for when it does not stand. */
+  async #adopt(session: Session): Promise<void> {
+    this.#dialedMs = nowMs();
+    const targets = await this.#resolve();
+    if (session !== this.#session || this.#targets.length > 0) return; // it is over, and was dialled
+    this.#targets = targets;
+    this.#target = targets.findIndex((one) => session.target?.equals(one) ?? false);
   }
 
   /** The next address, when the present one does not answer. */
@@ -325,7 +352,9 @@ export class Sender {
       this.#dialedMs = now;
       return;
     }
-    if (this.#targets.length < 2 || now - this.#dialedMs < FAILOVER_MS) return;
+    if (now - this.#dialedMs < FAILOVER_MS) return;
+    const others = this.#targets.filter((_, index) => index !== this.#target);
+    if (others.length === 0) return;
     const { endpoint, note } = this.#options;
     this.#target = (this.#target + 1) % this.#targets.length;
     const names = `${session.peerAddrs}`;

@@ -7,11 +7,15 @@
  * that was gathered is lost. A disk that fails to sync is another matter: the kernel may have dropped
  * what was written, so the process must end and read what is really there.
  *
+ * Where another box keeps a copy, a group is durable when both have it: the copy gets every row of a
+ * transaction as soon as that stands, and works while the disk does.
+ *
  * @module
  */
 import { DatabaseError } from "../../io/database.ts";
 import type { Database } from "../../io/database.ts";
 import { nowMs } from "../../io/clock.ts";
+import type { SpoolRow } from "../../wire/standby/spool_record.ts";
 import { delay } from "../delay.ts";
 import type { OpenSpool } from "./open_spool.ts";
 import type { Reserve } from "./reserve.ts";
@@ -22,12 +26,22 @@ const RETRY_MS = 1000;
 const COMPACT_PAGES = 512;
 const COMPACT_STEPS = 64;
 /** How often it is looked whether the file is mostly empty, and what is given back then. */
-const COMMITS_PER_SHRINK = 64;
+export const COMMITS_PER_SHRINK = 64;
 const SHRINK_PAGES = 256;
 /** 16 MiB of free pages are kept for the next time. */
 const FREE_PAGES_KEPT = 4096;
 /** Acknowledgements alone are stored this often: they are not urgent. */
 const ACKNOWLEDGED_MS = 1000;
+
+/** Who keeps a copy of a spool on another box. */
+export interface SpoolMirror {
+  /**
+   * Takes what one transaction wrote, before it returns and in the order of the calls; the rows' bytes
+   * stay as they are. Resolves when the copy has it, or when nobody waits for the copy any more, within
+   * a bounded time; never rejects.
+   */
+  store(rows: readonly SpoolRow[]): Promise<void>;
+}
 
 interface Waiter {
   readonly resolve: () => void;
@@ -45,6 +59,9 @@ export class Commits {
   readonly #spool: Spool;
   readonly #onDurable: () => void;
   readonly #reserve: Reserve | null;
+  readonly #mirror: SpoolMirror | null;
+  /** Settles when the copy has all that was written. */
+  #mirrored: Promise<void> = Promise.resolve();
   #sinceShrink = 0;
   #intervalMs: number;
   #waiters: Waiter[] = [];
@@ -60,17 +77,20 @@ export class Commits {
   /**
    * @param reserve room for a full disk; null in memory
    * @param onDurable called when more is on the disk than before
+   * @param mirror keeps a copy, which is to have all that is durable; null when nobody does
    */
   constructor(
     { database, reserve, spool }: OpenSpool,
     intervalMs: number,
     onDurable: () => void,
+    mirror: SpoolMirror | null = null,
   ) {
     this.#database = database;
     this.#reserve = reserve;
     this.#spool = spool;
     this.#intervalMs = intervalMs;
     this.#onDurable = onDurable;
+    this.#mirror = mirror;
     this.failed = new Promise((_resolve, reject) => this.#fail = reject);
     this.failed.catch(() => {}); // whoever waits for it hears it as well
   }
@@ -159,7 +179,7 @@ export class Commits {
     }
     const numbers = this.#spool.writtenNumbers();
     try {
-      await this.#database.sync();
+      await Promise.all([this.#database.sync(), this.#mirrored]);
     } catch (error) {
       this.#fail(error as Error);
       return; // and stays busy: nothing is written any more
@@ -197,8 +217,7 @@ export class Commits {
   #shrink(): void {
     if (++this.#sinceShrink < COMMITS_PER_SHRINK) return;
     this.#sinceShrink = 0;
-    const { freePages, pages } = this.#database;
-    if (freePages > FREE_PAGES_KEPT && freePages > pages / 2) this.#database.compact(SHRINK_PAGES);
+    shrink(this.#database);
   }
 
   /** One transaction; false when the database refuses, and is to be asked again. */
@@ -208,9 +227,11 @@ export class Commits {
       return false;
     }
     try {
+      const rows: SpoolRow[] | null = this.#mirror === null ? null : [];
       let written: Written | null = null;
-      this.#database.transaction(() => written = this.#spool.write(part));
+      this.#database.transaction(() => written = this.#spool.write(part, rows));
       this.#spool.committed(written!);
+      if (rows !== null && rows.length > 0) this.#mirrored = this.#mirror!.store(rows);
       this.count++;
       if (part === "all") this.trouble = null;
       return true;
@@ -221,4 +242,10 @@ export class Commits {
       return false;
     }
   }
+}
+
+/** Gives a little room back to the disk when most of a database is empty. */
+export function shrink(database: Database): void {
+  const { freePages, pages } = database;
+  if (freePages > FREE_PAGES_KEPT && freePages > pages / 2) database.compact(SHRINK_PAGES);
 }

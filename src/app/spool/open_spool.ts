@@ -109,7 +109,7 @@ async function salvageAt(path: string, why: string): Promise<Salvage> {
 }
 
 /** A salvaged database is whole when there is no other any more. */
-async function finishSalvage(path: string): Promise<void> {
+export async function finishSalvage(path: string): Promise<void> {
   const exists = async (name: string): Promise<boolean> =>
     await Deno.stat(name).then(() => true, () => false);
   if (await exists(path) || !await exists(salvagedName(path))) return;
@@ -138,7 +138,7 @@ function storeGeneration(database: Database, spool: Spool): void {
 }
 
 /** Renames a database and its log; returns the new name. */
-async function setAsideOf(path: string): Promise<string> {
+export async function setAsideOf(path: string): Promise<string> {
   const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
   const to = `${path.replace(/\.db$/, "")}.damaged-${stamp}.db`;
   await Deno.rename(path, to);

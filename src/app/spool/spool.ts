@@ -13,8 +13,11 @@
 import type { StatementSync } from "node:sqlite";
 import type { Database } from "../../io/database.ts";
 import { crc32c } from "../../wire/crc32c.ts";
+import { RecordKind } from "../../wire/standby/post.ts";
+import { NUMBER_MAX, type SpoolRow } from "../../wire/standby/spool_record.ts";
 import { RunningClock } from "../clock_watch.ts";
-import { Stream } from "./stream.ts";
+import { type Hole, Stream } from "./stream.ts";
+import { ROW_BYTES, SpoolTables } from "./tables.ts";
 
 /** Tables of a spool; positions are those of inputs that can go on where they were. */
 export const SPOOL_SCHEMA = `
@@ -63,8 +66,6 @@ export interface Stored {
 const PENDING_BYTES_MAX = 8 * 1024 * 1024;
 /** Envelopes of a stream that one write drops for their age. */
 const DROPS_PER_WRITE = 256;
-/** What a row costs beside its envelope, about. */
-const ROW_BYTES = 32;
 const encoder = new TextEncoder();
 
 /** The spool. */
@@ -85,6 +86,7 @@ export class Spool {
   readonly #positions = new Map<string, string>();
   readonly #positionsMoved = new Set<string>();
   readonly #sql: Statements;
+  readonly #tables: SpoolTables;
   readonly #clock: RunningClock;
   #bytesMax: number;
   #ageMaxMs: number;
@@ -104,6 +106,7 @@ export class Spool {
     this.#ageMaxMs = options.ageMaxMs;
     this.#whenFull = options.whenFull;
     this.#sql = new Statements(database);
+    this.#tables = new SpoolTables(database);
     if (options.renew) this.#renew();
     this.id = this.#readSpools();
     this.#clock = new RunningClock(this.#readStreams(), options.nowMs);
@@ -239,9 +242,17 @@ export class Spool {
     return this.#streams.some(({ moved }) => moved.size > 0);
   }
 
-  /** Messages of a stream that a hub does not have; those dropped meanwhile are counted too. */
+  /**
+   * Messages of a stream that a hub does not have; those that are lost meanwhile are counted too, numbers
+   * that named none when it was opened are not.
+   */
   waiting(stream: Stream, hub: string): number {
-    return stream.next - 1 - Math.max(stream.cursors.get(hub) ?? 0, stream.gone);
+    const from = Math.max(stream.cursors.get(hub) ?? 0, stream.gone);
+    let count = stream.next - 1 - from;
+    for (const { after, number } of stream.holes) {
+      count -= Math.max(0, number - Math.max(after, from));
+    }
+    return count;
   }
 
   /** The first envelope after `number` that is on the disk, or null. One that is damaged is lost. */
@@ -275,10 +286,11 @@ export class Spool {
    * What changes in memory is returned, for {@linkcode committed} when the transaction stands.
    *
    * @param part `acknowledged`: only forgets, which makes room on a full disk
+   * @param rows takes every row that is written or deleted, in this order, for a copy elsewhere
    */
-  write(part: "all" | "acknowledged" = "all"): Written {
+  write(part: "all" | "acknowledged" = "all", rows: SpoolRow[] | null = null): Written {
     const all = part === "all";
-    const written: Written = { all, streams: [], changes: [], moved: [], positions: [] };
+    const written: Written = { all, streams: [], changes: [], moved: [], positions: [], rows };
     const clock = this.#clockMs();
     for (const stream of this.#streams) {
       if (stream.moved.size === 0) continue;
@@ -286,7 +298,7 @@ export class Spool {
       written.moved.push(stream);
     }
     if (!all) return written;
-    if (!this.#opened) this.#writeGeneration();
+    if (!this.#opened) this.#writeGeneration(written);
     for (const stream of this.#streams) {
       if (!stream.pending) continue;
       this.#writeStream(stream, clock, written);
@@ -295,7 +307,8 @@ export class Spool {
     if (this.#ageMaxMs > 0) this.#dropOld(clock - this.#ageMaxMs, written);
     if (this.#whenFull === "drop-oldest") this.#dropOldest(written);
     for (const input of this.#positionsMoved) {
-      this.#sql.position.run(input, this.#positions.get(input)!);
+      const position = this.#positions.get(input)!;
+      this.#put({ kind: RecordKind.SpoolPosition, input, position }, written);
       written.positions.push(input);
     }
     return written;
@@ -335,25 +348,40 @@ export class Spool {
     return Math.round(this.#clock.nowMs());
   }
 
+  #put(row: SpoolRow, { rows }: Written): void {
+    this.#tables.put(row);
+    rows?.push(row);
+  }
+
   #writeStream(stream: Stream, clock: number, written: Written): void {
     const change: Change = { stream, bytes: 0, messages: 0, dropped: 0, gone: 0 };
-    for (const sealed of stream.waiting()) {
-      this.#sql.insert.run(
-        ...[stream.id, sealed.number, sealed.count, clock, crc32c(sealed.bytes)],
-        sealed.bytes,
-      );
-      change.bytes += sealed.bytes.length + ROW_BYTES;
-      change.messages += sealed.count;
+    const { id, spool, number, route, lane, next } = stream;
+    // A copy may hold a stream of that name which no other box knew: it ends where ours begins.
+    const none = {
+      kind: RecordKind.SpoolRemoved,
+      stream: id,
+      after: 0,
+      number: NUMBER_MAX,
+    } as const;
+    if (stream.written === 0) written.rows?.push(none);
+    for (const { bytes, count, number } of stream.waiting()) {
+      const kind = RecordKind.SpoolEnvelope;
+      const crc = crc32c(bytes);
+      this.#put({ kind, stream: id, number, count, at: clock, crc, bytes }, written);
+      change.bytes += bytes.length + ROW_BYTES;
+      change.messages += count;
     }
     written.changes.push(change);
-    const { id, spool, number, route, lane, next, hubs } = stream;
-    this.#sql.stream.run(id, spool, number, route, lane, next, clock, hubs.join(" "));
+    const hubs = stream.hubs.join(" ");
+    const kind = RecordKind.SpoolStream;
+    this.#put({ kind, stream: id, spool, number, route, lane, next, clock, hubs }, written);
   }
 
   /** Stores what hubs have acknowledged, and deletes what all of them have. */
   #writeCursors(stream: Stream, written: Written): void {
     for (const hub of stream.moved) {
-      this.#sql.cursor.run(hub, stream.id, stream.cursors.get(hub)!);
+      const number = stream.cursors.get(hub)!;
+      this.#put({ kind: RecordKind.SpoolCursor, hub, stream: stream.id, number }, written);
     }
     if (stream.hubs.length === 0) return;
     const all = Math.min(...stream.hubs.map((hub) => stream.cursors.get(hub) ?? 0));
@@ -397,19 +425,26 @@ export class Spool {
 
   /** Deletes a stream's envelopes up to `number`; returns by how much its bytes change. */
   #delete(stream: Stream, number: number, drop: boolean, written: Written): number {
-    const row = this.#sql.sum.get(stream.id, number) as unknown as SumRow;
-    if (row.envelopes === 0) return 0;
-    this.#sql.remove.run(stream.id, number);
-    const bytes = -(row.bytes + row.envelopes * ROW_BYTES);
-    const dropped = drop ? row.messages : 0;
-    written.changes.push({ stream, bytes, messages: -row.messages, dropped, gone: number });
-    return bytes;
+    const { bytes, messages } = this.#tables.sum(stream.id, 0, number);
+    if (messages === 0) return 0;
+    this.#put({ kind: RecordKind.SpoolRemoved, stream: stream.id, after: 0, number }, written);
+    const dropped = drop ? messages : 0;
+    written.changes.push({ stream, bytes: -bytes, messages: -messages, dropped, gone: number });
+    return -bytes;
   }
 
   /** Number of the first message stored, `next` when there is none. */
   #firstOf({ id, next }: Stream): number {
     const row = this.#sql.first.get(id) as unknown as { first: number } | undefined;
     return row === undefined ? next : row.first;
+  }
+
+  /** Numbers above `gone` that name no message: others were to have them, or they are lost. */
+  #holesOf({ id, next }: Stream): Hole[] {
+    const holes = this.#sql.holes.all(id) as unknown as Hole[];
+    const { last } = this.#sql.last.get(id) as unknown as { last: number | null };
+    if (last !== null && next - 1 > last) holes.push({ after: last, number: next - 1 });
+    return holes;
   }
 
   /** The same messages, numbered in a spool that no hub has seen. */
@@ -422,7 +457,7 @@ export class Spool {
   }
 
   #readSpools(): string {
-    const spools = rows<SpoolRow>(this.#database, "SELECT id, generation, own FROM spools");
+    const spools = rows<OpenedRow>(this.#database, "SELECT id, generation, own FROM spools");
     for (const { id, generation } of spools) this.#generations.set(id, generation);
     const own = spools.find((row) => row.own === 1);
     const id = own?.id ?? this.#options.randomId().toHex();
@@ -432,8 +467,9 @@ export class Spool {
   }
 
   /** Stores how often this spool was opened; within a transaction. */
-  #writeGeneration(): void {
-    this.#sql.spool.run(this.id, this.generation(this.id));
+  #writeGeneration(written: Written): void {
+    const generation = this.generation(this.id);
+    this.#put({ kind: RecordKind.Spool, spool: this.id, generation, own: true }, written);
   }
 
   /** Returns the running time at which the last run ended, as far as stored. */
@@ -446,12 +482,13 @@ export class Spool {
       const stream = new Stream({ ...row, hubs }, this.#gateway);
       this.#streams.push(stream);
       if (row.spool === this.id) this.#byKey.set(keyOf(row.route, row.lane), stream);
-      const sum = this.#sql.sum.get(row.id, Number.MAX_SAFE_INTEGER) as unknown as SumRow;
-      stream.messages = sum.messages;
-      stream.bytes = sum.bytes + sum.envelopes * ROW_BYTES;
+      const { bytes, messages } = this.#tables.sum(row.id, 0, NUMBER_MAX);
+      stream.messages = messages;
+      stream.bytes = bytes;
       this.#messages += stream.messages;
       this.#bytes += stream.bytes;
       stream.gone = this.#firstOf(stream) - 1;
+      if (stream.next - 1 - stream.gone > messages) stream.holes = this.#holesOf(stream);
       clock = Math.max(clock, row.clock);
     }
     const byId = new Map(this.#streams.map((stream) => [stream.id, stream]));
@@ -474,6 +511,8 @@ export interface Written {
   readonly moved: Stream[];
   /** Inputs whose positions were. */
   readonly positions: string[];
+  /** Every row, when somebody keeps a copy. */
+  readonly rows: SpoolRow[] | null;
 }
 
 interface Change {
@@ -485,7 +524,7 @@ interface Change {
   readonly gone: number;
 }
 
-interface SpoolRow {
+interface OpenedRow {
   id: string;
   generation: number;
   own: number;
@@ -525,33 +564,14 @@ interface OldestRow {
   at: number;
 }
 
-interface SumRow {
-  envelopes: number;
-  messages: number;
-  bytes: number;
-}
-
 class Statements {
-  readonly spool: StatementSync;
-  readonly insert: StatementSync;
-  readonly stream: StatementSync;
-  readonly cursor: StatementSync;
-  readonly position: StatementSync;
   readonly read: StatementSync;
   readonly oldest: StatementSync;
   readonly first: StatementSync;
-  readonly sum: StatementSync;
-  readonly remove: StatementSync;
+  readonly holes: StatementSync;
+  readonly last: StatementSync;
 
   constructor(database: Database) {
-    this.spool = database.prepare("INSERT OR REPLACE INTO spools VALUES (?, ?, 1)");
-    this.insert = database.prepare("INSERT INTO envelopes VALUES (?, ?, ?, ?, ?, ?)");
-    this.stream = database.prepare(
-      "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE " +
-        "SET next = excluded.next, clock = excluded.clock, hubs = excluded.hubs",
-    );
-    this.cursor = database.prepare("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)");
-    this.position = database.prepare("INSERT OR REPLACE INTO positions VALUES (?, ?)");
     this.read = database.prepare(
       "SELECT number, count, crc, envelope FROM envelopes " +
         "WHERE stream = ? AND number > ? AND number <= ? ORDER BY number LIMIT 1",
@@ -562,12 +582,11 @@ class Statements {
     this.first = database.prepare(
       "SELECT number - count + 1 AS first FROM envelopes WHERE stream = ? ORDER BY number LIMIT 1",
     );
-    this.sum = database.prepare(
-      "SELECT count(*) AS envelopes, coalesce(sum(count), 0) AS messages, " +
-        "coalesce(sum(length(envelope)), 0) AS bytes " +
-        "FROM envelopes WHERE stream = ? AND number <= ?",
+    this.holes = database.prepare(
+      "SELECT after, number FROM (SELECT lag(number) OVER (ORDER BY number) AS after, " +
+        "number - count AS number FROM envelopes WHERE stream = ?) WHERE number > after",
     );
-    this.remove = database.prepare("DELETE FROM envelopes WHERE stream = ? AND number <= ?");
+    this.last = database.prepare("SELECT max(number) AS last FROM envelopes WHERE stream = ?");
   }
 }
 

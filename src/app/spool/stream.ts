@@ -26,6 +26,12 @@ export interface Sealed {
   readonly count: number;
 }
 
+/** Numbers that name no message: those above `after`, up to `number`. */
+export interface Hole {
+  readonly after: number;
+  readonly number: number;
+}
+
 /** A stream. */
 export class Stream {
   /** Row in the database. */
@@ -46,6 +52,8 @@ export class Stream {
   durable: number;
   /** Number of the last message that was deleted, as far as known. */
   gone = 0;
+  /** Above `gone`, in order, as they were when the spool was opened. */
+  holes: readonly Hole[] = [];
   /** Messages and bytes that are stored. */
   messages = 0;
   bytes = 0;
