@@ -292,6 +292,59 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
+/** Where user-mode Linux is kept: nothing of it is installed. */
+function umlRoot(): string {
+  return `${cacheDirectory()}/user-mode-linux`;
+}
+
+/** Its kernel with modules, modprobe(8) to load them, and a poweroff(8) that needs no init. */
+const UML_PACKAGES: Record<string, string> = {
+  "user-mode-linux": "uml",
+  "kmod": "kmod",
+  "busybox-static": "busybox",
+};
+
+/** Where user-mode Linux is unpacked; null when it is not here. */
+export async function findUml(): Promise<string | null> {
+  return await exists(`${umlRoot()}/${COMPLETE}`) ? umlRoot() : null;
+}
+
+/** Whether tests in user-mode Linux are to be ignored; with CI=true they run, and fail. */
+export async function ignoreWithoutUml(): Promise<boolean> {
+  return Deno.env.get("CI") !== "true" && (Deno.uid() !== 0 || await findUml() === null);
+}
+
+/** Unpacks user-mode Linux from packages of this machine's Debian when it is not here. */
+export async function installUml(options: InstallOptions): Promise<void> {
+  if (await findUml() !== null) return;
+  if (Deno.uid() !== 0) throw new Error("Cannot unpack user-mode Linux: root is needed");
+  options.say(`Unpacking user-mode Linux into ${umlRoot()}`);
+  const partial = `${umlRoot()}.partial`;
+  for (const path of [umlRoot(), partial]) await removeTree(path);
+  await Deno.mkdir(`${partial}/lib`, { recursive: true });
+  // apt gives up its rights to a user who may not write here.
+  const apt = ["apt-get", "-o", "APT::Sandbox::User=root"];
+  await must([...apt, "-o", "DPkg::Lock::Timeout=240", "update"], { deadlineMs: APT_DEADLINE_MS });
+  for (const [name, folder] of Object.entries(UML_PACKAGES)) {
+    await must(["sh", "-ec", 'cd "$0"; "$@"', partial, ...apt, "download", name], {
+      deadlineMs: APT_DEADLINE_MS,
+    });
+    await must([
+      "sh",
+      "-ec",
+      'cd "$0"; dpkg -x "$1"_*.deb "$2"; rm "$1"_*.deb',
+      partial,
+      name,
+      folder,
+    ]);
+  }
+  await Deno.symlink("../uml/usr/lib/uml/modules", `${partial}/lib/modules`);
+  await Deno.remove(`${partial}/kmod/sbin/modprobe`).catch(() => {});
+  await Deno.symlink("../bin/kmod", `${partial}/kmod/sbin/modprobe`);
+  await Deno.writeTextFile(`${partial}/${COMPLETE}`, "");
+  await Deno.rename(partial, umlRoot());
+}
+
 /** Programs that the harness needs, and the packages that a bare machine may lack them from. */
 const TOOLS: Record<string, string[]> = {
   cc: ["gcc", "libc6-dev"],

@@ -16,8 +16,10 @@ import { parseArgs } from "node:util";
 import {
   cacheDirectory,
   findPeer,
+  findUml,
   installPeer,
   installTools,
+  installUml,
   type Peer,
   PEER_NAMES,
 } from "./debian_peers.ts";
@@ -47,6 +49,7 @@ async function main(args: string[]): Promise<number> {
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };
   if (values.install) await installAll(values["skip-build"]);
   for (const name of PEER_NAMES) add(total, tell(await findPeer(name)));
+  print(`User-mode Linux: ${await findUml() ?? `not in ${cacheDirectory()}`}`);
   const { files, filter } = await select(values.only);
   for (const file of files) add(total, await testFile(file, filter));
   print(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
@@ -55,7 +58,11 @@ async function main(args: string[]): Promise<number> {
 
 /** A release that cannot be had is told here and counted when it is found missing. */
 async function installAll(skipBuild: boolean): Promise<void> {
-  const steps = [installTools, ...PEER_NAMES.map((name) => installPeer.bind(null, name))];
+  const steps = [
+    installTools,
+    installUml,
+    ...PEER_NAMES.map((name) => installPeer.bind(null, name)),
+  ];
   for (const step of steps) {
     const started = performance.now();
     try {
