@@ -37,6 +37,11 @@ const COMMANDS: CommandSet["entries"] = {
     summary: "MPTCP connections over several links: daemon, list, monitor, graph and more",
     load: () => import("./app/commands/paths.ts"),
   },
+  standby: {
+    summary:
+      "a second box that takes over IPsec and sessions: run, witness, status, promote and more",
+    load: () => import("./app/commands/standby.ts"),
+  },
   ceph: {
     summary: "any monitor command of a Ceph cluster",
     load: () => import("./app/commands/ceph.ts"),

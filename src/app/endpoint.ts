@@ -74,6 +74,13 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+interface Watch {
+  readonly session: Session;
+  readonly onAcknowledged: () => void;
+  unacknowledged: number;
+  acknowledged: number;
+}
+
 interface Accepting {
   readonly resolve: (session: Session) => void;
   readonly reject: (error: Error) => void;
@@ -108,6 +115,7 @@ export class Endpoint implements AsyncIterable<Batch> {
   readonly io: "libc" | "deno";
   readonly #road: Road;
   readonly #waiters: Waiter[] = [];
+  readonly #watches: Watch[] = [];
   #handler: ((batch: Batch) => void | Promise<void>) | null = null;
   #onEvent: ((event: MessengerEvent) => void) | null = null;
   readonly #accepting: Accepting[] = [];
@@ -258,6 +266,11 @@ export class Endpoint implements AsyncIterable<Batch> {
     return this.#wait(session, "flushed");
   }
 
+  /** Calls `handler`, inside the loop, when the peer has acknowledged more of a session. */
+  watchAcknowledged(session: Session, handler: () => void): void {
+    this.#watches.push({ session, onAcknowledged: handler, unacknowledged: 0, acknowledged: 0 });
+  }
+
   /** What carries a session at the moment, asked of the kernel; null while nothing does. */
   transportOf({ connection }: Session): SessionTransport | null {
     return connection === null ? null : this.#road.transportOf(connection);
@@ -324,6 +337,7 @@ export class Endpoint implements AsyncIterable<Batch> {
       worked = true;
     }
     if (this.#deliverBatches()) worked = true;
+    if (this.#watches.length > 0) this.#checkWatches();
     if (this.#waiters.length > 0) this.#checkWaiters();
     return worked;
   }
@@ -361,6 +375,21 @@ export class Endpoint implements AsyncIterable<Batch> {
       const waiter = { session, what, resolve, reject };
       if (!settle(waiter)) this.#waiters.push(waiter);
     });
+  }
+
+  /** Told by the number acknowledged, or in a new session by what is left. */
+  #checkWatches(): void {
+    let kept = 0;
+    for (const watch of this.#watches) {
+      const { ackedSeq, state, unacknowledged } = watch.session;
+      if (ackedSeq !== watch.acknowledged || unacknowledged < watch.unacknowledged) {
+        watch.onAcknowledged();
+      }
+      watch.acknowledged = ackedSeq;
+      watch.unacknowledged = unacknowledged;
+      if (state !== SessionState.Closed) this.#watches[kept++] = watch;
+    }
+    this.#watches.length = kept;
   }
 
   #checkWaiters(): void {

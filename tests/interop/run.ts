@@ -23,6 +23,7 @@ import {
   type Peer,
   PEER_NAMES,
 } from "./debian_peers.ts";
+import { installStrongswan } from "./strongswan.ts";
 
 /** What came of a run. */
 interface Counts {
@@ -61,6 +62,7 @@ async function installAll(skipBuild: boolean): Promise<void> {
   const steps = [
     installTools,
     installUml,
+    installStrongswan,
     ...PEER_NAMES.map((name) => installPeer.bind(null, name)),
   ];
   for (const step of steps) {

@@ -129,6 +129,21 @@ export const LINK_PATTERN: Form = {
   },
 };
 
+/** A network interface by its whole name, as the kernel allows it. */
+export const LINK_NAME: Form = {
+  expected: `the name of an interface, ${LINK_NAME_BYTES_MAX} bytes at most`,
+  pattern: String.raw`^(?!\.\.?$)[^/:\s*\u0000]+$`,
+  accepts: (text) => bytesOf(text) <= LINK_NAME_BYTES_MAX,
+};
+
+/** An address with the length of its network's prefix, as `ip address` takes it. */
+export const ADDRESS_BITS: Form = {
+  expected: "ADDRESS/BITS, such as 10.0.0.1/24 or fd00::1/64",
+  pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
+  accepts: (text) => parseSubnet(text) !== null,
+  remedy: (text) => hasForm(ADDRESS_BITS, `${text}/32`) ? `${text}/32` : null,
+};
+
 /** The name of a network namespace: a file's, ip-netns(8). */
 export const NAMESPACE_NAME: Form = {
   expected: "the name of a network namespace, as ip netns list shows it",

@@ -36,6 +36,8 @@ import {
 import { loadConfig, type Loaded, type Override } from "./load_config.ts";
 import { completePaths } from "./paths_check.ts";
 import { PATHS_SCHEMA } from "./paths_config.ts";
+import { completeStandby } from "./standby_check.ts";
+import { STANDBY_SCHEMA } from "./standby_config.ts";
 import type { Findings } from "./problem.ts";
 import type { Draft, Infer, ObjectSchema } from "./schema.ts";
 
@@ -232,6 +234,7 @@ export const GATEWAY_SCHEMA = {
     io: IO_SCHEMA,
     transport: TRANSPORT_SCHEMA,
     paths: PATHS_SCHEMA,
+    standby: STANDBY_SCHEMA,
     inputs: {
       kind: "map",
       names: PORT_NAME,
@@ -387,6 +390,7 @@ async function complete(draft: Draft<GatewayConfig>, findings: Findings): Promis
   checkReaders(draft, findings);
   for (const [name, input] of inputs) await checkInput(`inputs.${name}`, input, findings);
   completePaths(draft.paths, findings);
+  completeStandby(draft, findings);
   await checkWatchdog(draft.watchdog, findings);
 }
 

@@ -167,6 +167,23 @@ export const HUB_SCHEMA = {
         keys: { listen: { ...STATUS_LISTEN, default: "127.0.0.1:8721" } },
       },
     },
+    witness: {
+      kind: "or",
+      literal: false,
+      default: false,
+      of: {
+        kind: "object",
+        about: "Where boxes of pairs ask who may be active; false: they do not ask here.",
+        keys: {
+          listen: {
+            kind: "text",
+            form: MSGR2_ADDRESS,
+            default: "v2:127.0.0.1:6820",
+            about: "Where it listens for them: v2:HOST:PORT.",
+          },
+        },
+      },
+    },
     log: LOG_SCHEMA,
     drainSeconds: DRAIN_SCHEMA,
     watchdog: WATCHDOG_SCHEMA,
@@ -206,9 +223,30 @@ async function complete(draft: Draft<HubConfig>, findings: Findings): Promise<vo
     ...(address === undefined
       ? []
       : [{ path: "status.listen", address, protocol: "tcp" as const }]),
+    ...(draft.witness && draft.witness.listen !== undefined
+      ? [{ path: "witness.listen", address: draft.witness.listen, protocol: "tcp" as const }]
+      : []),
   ], findings);
   checkOutputs(draft, findings);
+  checkWitness(draft, open, findings);
   await checkWatchdog(draft.watchdog, findings);
+}
+
+function checkWitness(
+  { auth, state, witness }: Draft<HubConfig>,
+  open: boolean,
+  findings: Findings,
+): void {
+  if (!witness) return;
+  if (state === null) {
+    const why = "what it has promised must outlive this program: current value of state is null, ";
+    findings.error("witness", `${why}add "state", a directory such as /var/lib/fairlead-hub`);
+  }
+  const { listen } = witness;
+  if (listen === undefined || isLoopbackAddress(listen)) return;
+  if (!open || auth?.method !== "none") return;
+  const why = `others can reach it and there is no keyring: current value is ${shown(listen)}`;
+  findings.error("witness.listen", `${why}, add auth.keyring or --keyring FILE`);
 }
 
 function checkOutputs({ outputs, state, status }: Draft<HubConfig>, findings: Findings): void {

@@ -45,6 +45,8 @@ const FIXED: Readonly<Record<string, string>> = {
   "spool.place": "messages wait there",
   status: "its listener is open",
   watchdog: "a watchdog that was started must be kept fed",
+  witness: "boxes are connected there",
+  standby: "the other box and the witness know it so",
   "paths.manager": "connections keep the manager that they were made with",
   "paths.setPmType": "it is set at the start and restored at the end",
   "paths.socket": "other programs are connected there",

@@ -10,6 +10,7 @@ import { portOf } from "./common_config.ts";
 import type { GatewayConfig } from "./gateway_config.ts";
 import type { HubConfig } from "./hub_config.ts";
 import type { PathsConfig, PathsFile } from "./paths_config.ts";
+import type { StandbyConfig, StandbyFile } from "./standby_config.ts";
 
 /** Beyond the time to drain, to write and close. */
 const STOP_SECONDS = 10;
@@ -32,7 +33,7 @@ export interface UnitOptions {
 
 /** What a configuration needs of the system. All paths are absolute. */
 interface Needs {
-  readonly command: "gateway" | "hub" | "paths daemon";
+  readonly command: "gateway" | "hub" | "paths daemon" | "standby run";
   readonly name: string;
   /** It tells when it is ready, and that it is alive. */
   readonly notifies: boolean;
@@ -49,6 +50,7 @@ interface Needs {
   readonly watchdog: string | null;
   readonly addresses: string[];
   readonly paths: PathsConfig | false;
+  readonly standby: StandbyConfig | false;
   /** Some paths depend on the directory in which the unit is printed. */
   readonly fromHere: boolean;
 }
@@ -80,6 +82,7 @@ export function gatewayUnit(config: GatewayConfig, options: UnitOptions): string
         ...(status ? [status.listen] : []),
       ],
       paths: config.paths,
+      standby: config.standby,
       fromHere: false,
     }),
     options,
@@ -105,6 +108,7 @@ export function hubUnit(config: HubConfig, options: UnitOptions): string {
       watchdog,
       addresses: [listen, ...(status ? [status.listen] : [])],
       paths: false,
+      standby: false,
       fromHere: false,
     }),
     options,
@@ -127,9 +131,37 @@ export function pathsUnit({ paths }: PathsFile, options: UnitOptions): string {
     watchdog: null,
     addresses: [],
     paths,
+    standby: false,
     fromHere: false,
   };
   return unitText(needs, options);
+}
+
+/** The unit of `fairlead standby run --config FILE`. */
+export function standbyUnit(
+  { auth, name, standby, state, status }: StandbyFile,
+  options: UnitOptions,
+): string {
+  return unitText(
+    absolute({
+      command: "standby run",
+      name,
+      notifies: true,
+      drainSeconds: 0,
+      state,
+      secrets: auth.keyring === null ? [] : [auth.keyring],
+      follows: [],
+      writes: [],
+      pipes: [],
+      serials: [],
+      watchdog: null,
+      addresses: [standby.listen, ...(status ? [status.listen] : [])],
+      paths: false,
+      standby,
+      fromHere: false,
+    }),
+    options,
+  );
 }
 
 function absolute(needs: Needs): Needs {
@@ -283,11 +315,13 @@ function directoryLines(needs: Needs): string[] {
   ];
 }
 
-function capabilityLines({ addresses, paths }: Needs): string[] {
+function capabilityLines({ addresses, paths, standby }: Needs): string[] {
   const privileged = addresses.map(portOf).some((port) => port > 0 && port < PRIVILEGED_END);
   const capabilities = [
     ...(privileged ? ["CAP_NET_BIND_SERVICE"] : []),
-    ...(paths ? ["CAP_NET_ADMIN"] : []),
+    ...(paths || standby ? ["CAP_NET_ADMIN"] : []),
+    // Links are told of the addresses that this box has taken.
+    ...(standby && standby.addresses.length > 0 ? ["CAP_NET_RAW"] : []),
     // Who asks at the socket must be of our network namespace, and /proc tells that of root only so.
     ...(paths && paths.socket !== false ? ["CAP_SYS_PTRACE"] : []),
     // setns(2)
@@ -299,9 +333,9 @@ function capabilityLines({ addresses, paths }: Needs): string[] {
   ];
 }
 
-/** The socket for other programs. */
-function socketsOf({ paths }: Needs): string[] {
-  return paths && paths.socket !== false ? [paths.socket] : [];
+/** The sockets for other programs. */
+function socketsOf({ paths, standby }: Needs): string[] {
+  return [paths && paths.socket, standby && standby.socket].filter((path) => path !== false);
 }
 
 /** A device that is unplugged and comes back has another node: drivers are named, where known. */
@@ -320,7 +354,10 @@ function deviceLines({ serials, watchdog }: Needs): string[] {
 }
 
 /** No MemoryDenyWriteExecute, as V8 compiles at run time; it guards that memory with @pkey. */
-function sandboxLines({ paths }: Needs, touched: readonly string[]): string[] {
+function sandboxLines({ paths, standby }: Needs, touched: readonly string[]): string[] {
+  // net.mptcp.pm_type, net.core.xfrm_aevent_*
+  const tunes = (paths && paths.setPmType) || (standby && standby.associations);
+  const packets = standby && standby.addresses.length > 0 ? " AF_PACKET" : "";
   const home = touched.some((path) => /^\/(home|root|run\/user)\//.test(path));
   return [
     "NoNewPrivileges=yes",
@@ -332,11 +369,11 @@ function sandboxLines({ paths }: Needs, touched: readonly string[]): string[] {
     "ProtectHostname=yes",
     "ProtectKernelLogs=yes",
     "ProtectKernelModules=yes",
-    `ProtectKernelTunables=${paths && paths.setPmType ? "no" : "yes"}`, // net.mptcp.pm_type
+    `ProtectKernelTunables=${tunes ? "no" : "yes"}`,
     "ProtectProc=invisible",
     "LockPersonality=yes",
     "RemoveIPC=yes",
-    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    `RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK${packets}`,
     `RestrictNamespaces=${paths && paths.namespaces.length > 0 ? "net" : "yes"}`,
     "RestrictRealtime=yes",
     "RestrictSUIDSGID=yes",

@@ -24,6 +24,7 @@ import { StdoutOutput } from "../outputs/stdout.ts";
 import type { Handler } from "../status/http.ts";
 import { Spool, SPOOL_SCHEMA } from "../spool/spool.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
+import { WitnessServer } from "../standby/witness_server.ts";
 import type { PathsOf } from "../status/snapshot.ts";
 import { ForwardOutput } from "./forward.ts";
 import { Hub, type HubOutput, openHubDatabase } from "./hub.ts";
@@ -69,6 +70,7 @@ export class HubService {
   readonly #view: Output | null;
   readonly #journal: Journal;
   readonly #database: Database;
+  readonly #witness: WitnessServer | null;
   readonly #endpoint: Endpoint | null;
   readonly #timer: ReturnType<typeof setInterval>;
 
@@ -133,8 +135,14 @@ export class HubService {
         else alarms.raise(code, "error", text, name);
       },
     });
-    service = new HubService(options, hub, database, store, spool, outputs);
-    return service;
+    try {
+      const witness = await openWitness(options);
+      service = new HubService(options, hub, database, store, spool, outputs, witness);
+      return service;
+    } catch (error) {
+      await hub.close();
+      throw error;
+    }
   }
 
   private constructor(
@@ -144,7 +152,9 @@ export class HubService {
     store: HubStore,
     spool: Spool | null,
     outputs: Map<string, RunningOutput>,
+    witness: WitnessServer | null,
   ) {
+    this.#witness = witness;
     this.#config = config;
     this.#store = store;
     this.#view = view;
@@ -264,6 +274,7 @@ export class HubService {
 
   /** Ends; gateways keep what is not acknowledged. Returns how many messages wait to be forwarded. */
   async close(deadlineMs: number): Promise<number> {
+    await this.#witness?.close();
     await this.hub.close();
     const waiting = await Promise.all(
       [...this.senders.values()].map((sender) => sender.drain(deadlineMs)),
@@ -283,6 +294,22 @@ export class HubService {
     sender.handleEvent(event);
     this.#journal.noteEvent(event, `hub ${sender.name}`);
   }
+}
+
+/** Where boxes of pairs ask; null when they do not ask here. */
+async function openWitness(
+  { auth, config, journal }: HubServiceOptions,
+): Promise<WitnessServer | null> {
+  if (config.witness === false) return null;
+  const server = await WitnessServer.open({
+    listen: config.witness.listen,
+    auth,
+    state: config.state!, // the configuration was checked for it
+    note: (text) => journal.note(text),
+    onEvent: (event) => journal.noteEvent(event, null),
+  });
+  journal.note(`Witness at ${server.address}`);
+  return server;
 }
 
 /** Stands for an output that could not be opened: if it is required, nothing is acknowledged. */

@@ -1,0 +1,559 @@
+/**
+ * One box of a pair: who is active is decided by its election (proto/standby/election.ts); this does
+ * what that orders, and carries posts from the active box to the standby.
+ *
+ *     kernel ──events──> associations ─┐                        ┌─> store ─(takeover)─> kernel
+ *     gateway ──journal, spool─────────┴─> posts ──session──> ──┴─> cargo ─(takeover)─> gateway
+ *
+ * What must be fast is done in the loop in which it is heard: a lease that ends closes the fence
+ * before anything else, and the kernel ends it by itself when this program cannot.
+ *
+ * @module
+ */
+import { nowMs } from "../../io/clock.ts";
+import { NodeCrypto } from "../../io/crypto.ts";
+import { Poller, Ready } from "../../io/epoll.ts";
+import type { AuthOptions, MessengerEvent } from "../../proto/msgr2/messenger.ts";
+import type { Session } from "../../proto/msgr2/session.ts";
+import { Election } from "../../proto/standby/election.ts";
+import type { ElectionAction, ElectionStored, TakeSource } from "../../proto/standby/orders.ts";
+import type { SaFigures } from "../../proto/xfrm/sa_table.ts";
+import { RecordKind } from "../../wire/standby/post.ts";
+import { parseWord, type StandbyWord, writeWord } from "../../wire/standby/words.ts";
+import type { StandbyConfig } from "../config/standby_config.ts";
+import { Associations, type Tell } from "./associations.ts";
+import { Carriers } from "./carriers.ts";
+import type { Cargo } from "./cargo.ts";
+import { EgressGuard } from "./egress_guard.ts";
+import { type Other, type PairHandler, PairLink } from "./pair_link.ts";
+import { SadPages } from "./sad_pages.ts";
+import { SyncIn } from "./sync_in.ts";
+import { SyncOut } from "./sync_out.ts";
+import type { TermFile } from "./term_file.ts";
+import { VirtualAddressKeeper } from "./virtual_address_keeper.ts";
+
+/** Bytes of a snapshot that are on the way at a time: what changes meanwhile waits behind them. */
+const SNAPSHOT_AHEAD_BYTES = 2 * 1024 * 1024;
+/** How long a promotion may take until whoever asked is told. */
+const PROMOTE_MS = 15_000;
+/** A turn that failed is tried again after this. */
+const REST_MS = 500;
+
+/** How a {@linkcode StandbyService} is made. */
+export interface StandbyServiceOptions {
+  readonly config: StandbyConfig;
+  readonly auth: AuthOptions;
+  /** Where the term is kept. */
+  readonly terms: TermFile;
+  /** A gateway, when there is one. */
+  readonly cargo: Cargo | null;
+  readonly tell: Tell;
+  /** The role changed. */
+  onRole(role: string, term: number, text: string): void;
+  /** What happened to sessions, for the log. */
+  onEvent(event: MessengerEvent, who: string | null): void;
+}
+
+/** A promotion that somebody waits for. */
+interface Waiting {
+  resolve(term: number): void;
+  reject(error: Error): void;
+}
+
+/** What happened, for the status. */
+export interface StandbyCounts {
+  /** Takeovers of this process, the time that the last one took, and what it could not do. */
+  takeovers: number;
+  takeoverMs: number;
+  takeoverProblems: readonly string[];
+  /** Words that made no sense, or came from somebody else. */
+  badWords: number;
+  unknownWords: number;
+  snapshotsSent: number;
+}
+
+/** A running box. */
+export class StandbyService implements PairHandler {
+  readonly election: Election;
+  readonly associations: Associations | null;
+  readonly guard: EgressGuard;
+  readonly out: SyncOut;
+  readonly in: SyncIn;
+  readonly config: StandbyConfig;
+  readonly counts: StandbyCounts = {
+    takeovers: 0,
+    takeoverMs: 0,
+    takeoverProblems: [],
+    badWords: 0,
+    unknownWords: 0,
+    snapshotsSent: 0,
+  };
+  readonly #options: StandbyServiceOptions;
+  readonly #link: PairLink;
+  readonly #addresses: VirtualAddressKeeper;
+  readonly #carriers: Carriers;
+  readonly #sad: SadPages;
+  readonly #poller = new Poller();
+  #running: Promise<void> | null = null;
+  #waiting: Waiting[] = [];
+  #role = "";
+  /** A snapshot is being sent: what comes next of it. */
+  #snapshot: "none" | "associations" | "cargo" = "none";
+  /** The other box has the last post when it has this number; 0: nobody waits for that. */
+  #flushing = 0;
+  #acting = false;
+  #stopped = false;
+
+  /**
+   * Opens everything; the box decides what it is from here on.
+   *
+   * @throws with the remedy
+   */
+  static async open(options: StandbyServiceOptions): Promise<StandbyService> {
+    const service = new StandbyService(options);
+    const { listen, peer, witness } = options.config;
+    try {
+      service.#act(nowMs());
+      await service.#link.open(listen, peer, witness);
+    } catch (error) {
+      await service.close();
+      throw error;
+    }
+    service.#running = service.#run();
+    return service;
+  }
+
+  private constructor(options: StandbyServiceOptions) {
+    const { auth, cargo, config, onEvent, tell, terms } = options;
+    this.#options = options;
+    this.config = config;
+    const localAddresses = config.addresses.map(({ address }) => address.split("/")[0]!);
+    const instance = new NodeCrypto().randomBytes(16);
+    const { box, deadMs, group, heartbeatMs, leaseMs, preferred, role, witness } = config;
+    this.election = new Election(
+      {
+        group,
+        box,
+        instance: new Uint8Array(instance).toHex(),
+        mode: role,
+        preferred,
+        witness: witness !== null,
+        heartbeatMs,
+        deadMs,
+        leaseMs,
+      },
+      terms.read(),
+      nowMs(),
+    );
+    this.associations = config.associations
+      ? Associations.open({
+        thresholds: { packets: config.thresholdPackets, timerMs: config.thresholdMs },
+        apply: config.apply,
+        localAddresses,
+        tell,
+      })
+      : null;
+    this.guard = EgressGuard.open(config, tell);
+    this.#addresses = new VirtualAddressKeeper(config, tell);
+    this.in = new SyncIn({ store: this.associations?.store ?? null, cargo, tell });
+    this.#link = new PairLink({ auth, handler: this, onEvent });
+    this.out = new SyncOut(this.#link);
+    this.#sad = new SadPages((word) => this.#link.say("peer", writeWord(word)));
+    this.#carriers = new Carriers(config.watch, (up) => {
+      this.election.handleCarrier(up, nowMs());
+      this.#actNow(nowMs());
+    });
+    for (const fd of this.associations?.descriptors ?? []) this.#poller.add(fd, 0, Ready.In);
+  }
+
+  /** Makes this box the active one; its term. */
+  promote(force: boolean): Promise<number> {
+    const { promise, ...waiting } = Promise.withResolvers<number>();
+    this.#waiting.push(waiting);
+    const timer = setTimeout(() => {
+      waiting.reject(new Error(`Cannot promote as nothing came of it within ${PROMOTE_MS} ms`));
+      this.#waiting = this.#waiting.filter((one) => one !== waiting);
+    }, PROMOTE_MS);
+    this.election.handlePromote({ force }, nowMs());
+    this.#actNow(nowMs());
+    return promise.finally(() => clearTimeout(timer));
+  }
+
+  /** Makes the other box the active one, or at least this one not. */
+  demote(): void {
+    this.election.handleDemote(nowMs());
+    this.#actNow(nowMs());
+  }
+
+  /** SAs of this box and of the other. */
+  async sads(): Promise<{ readonly here: SaFigures[]; readonly there: SaFigures[] }> {
+    const there = await this.#sad.ask();
+    return { here: this.#figures(), there };
+  }
+
+  /** True while the other box, or the witness, can be reached. */
+  reaches(other: Other): boolean {
+    return this.#link.reaches(other);
+  }
+
+  /** True while the other box has everything up to what is on its way. */
+  get isSynced(): boolean {
+    return !this.out.snapshotNeeded && this.#snapshot === "none" && this.#link.reaches("peer");
+  }
+
+  /** True while this box has the addresses of the active role. */
+  get hasAddresses(): boolean {
+    return this.#addresses.taken;
+  }
+
+  /** Something was written for the other box outside of a turn: it leaves now. */
+  flush(): number {
+    const serial = this.out.flush();
+    if (serial > 0) this.election.sentNumber = this.out.sent;
+    return serial;
+  }
+
+  /**
+   * Ends. An active box stops sending and hands over when the other one is there; it comes back with
+   * the next start.
+   */
+  async close(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#poller.wake();
+    await this.#running;
+    this.#carriers.close();
+    this.#addresses.close();
+    this.guard.close();
+    this.associations?.close();
+    await this.#link.close();
+    await this.#poller.close();
+    for (const { reject } of this.#waiting) reject(new Error("The standby daemon ends"));
+  }
+
+  // ---- what the link tells
+
+  handleReached(other: Other, reached: boolean): void {
+    const now = nowMs();
+    if (other === "witness") {
+      if (reached) this.election.handleWitnessOpen(now);
+      else this.election.handleWitnessGone(now);
+    } else if (reached) this.election.handlePeerOpen(now);
+    else {
+      this.election.handlePeerGone(now);
+      this.#sad.fail("the other box is away");
+      this.#options.cargo?.handleAway();
+    }
+    this.#actNow(now);
+  }
+
+  handleForgotten(): void {
+    this.#needSnapshot();
+  }
+
+  handleWord(front: Uint8Array<ArrayBuffer>, from: Session): void {
+    const word = parseWord(front);
+    if (word === null) this.counts.unknownWords++;
+    else if (typeof word === "string") {
+      this.counts.badWords++;
+      this.#options.tell("warning", `A word of ${from.peerName} is refused: ${word}`);
+    } else {
+      const now = nowMs();
+      this.#handleWord(word, now);
+      this.#actNow(now);
+    }
+  }
+
+  handlePost(front: Uint8Array<ArrayBuffer>): Promise<boolean> | boolean {
+    this.in.receiver.setTerm(this.election.term);
+    const taken = this.in.take(front, nowMs(), () => this.#handleWhole());
+    this.election.heldNumber = this.in.receiver.holds;
+    this.associations?.followStore();
+    return taken;
+  }
+
+  handleAcknowledged(serial: number): void {
+    this.out.handleAcknowledged(serial);
+    this.associations?.mirror.handleAcked(serial);
+    this.#options.cargo?.handleAcked(serial);
+    this.#checkFlushed(nowMs());
+    if (this.#snapshot !== "none") this.#poller.wake();
+  }
+
+  #handleWhole(): void {
+    const now = nowMs();
+    this.#options.tell("info", `Everything of the other box is here (term ${this.election.term})`);
+    this.election.handleSnapshot(this.in.receiver.wholeTerm, now);
+    this.#actNow(now);
+  }
+
+  #handleWord(word: StandbyWord, now: number): void {
+    const { election } = this;
+    switch (word.word) {
+      case "hello":
+        return election.handlePeerHello(word, now);
+      case "heartbeat":
+        return election.handleHeartbeat(word, now);
+      case "heartbeatAnswer":
+        return election.handleHeartbeatAnswer(word, now);
+      case "handoverAsk":
+        return election.handleHandoverAsk(word, now);
+      case "handoverDone":
+        return election.handleHandoverDone(word, now);
+      case "handoverRefused":
+        return election.handleHandoverRefused(word, now);
+      case "handoverOffer":
+        return election.handleHandoverOffer(word, now);
+      case "leaseAnswer":
+        return election.handleLeaseAnswer(word, now);
+      case "resync":
+        if (word.term === election.term) this.in.receiver.expectSnapshot();
+        return;
+      case "sadAsk":
+        return this.#sad.answer(word, this.#figures());
+      case "sadAnswer":
+        return this.#sad.handleAnswer(word);
+      case "leaseAsk":
+      case "leaseGive":
+        this.counts.unknownWords++; // for a witness, which this is not
+    }
+  }
+
+  #figures(): SaFigures[] {
+    const { associations, election } = this;
+    if (associations === null) return [];
+    return election.role === "active"
+      ? associations.figures(nowMs())
+      : associations.store.figures();
+  }
+
+  // ---- what the election orders
+
+  #act(now: number): void {
+    if (this.#acting) return; // what is ordered meanwhile is next in the loop below
+    this.#acting = true;
+    try {
+      for (let next = this.election.pollAction(); next !== null;) {
+        this.#do(next, now);
+        next = this.election.pollAction();
+      }
+    } finally {
+      this.#acting = false;
+    }
+    this.#noteRole();
+  }
+
+  /** The same from outside of a turn, whose deadlines may have changed. */
+  #actNow(now: number): void {
+    this.#act(now);
+    this.#poller.wake();
+  }
+
+  #do(action: ElectionAction, now: number): void {
+    const { election } = this;
+    switch (action.do) {
+      case "store":
+        return this.#store(action.stored);
+      case "tellPeer":
+        return void this.#link.say("peer", writeWord(action.word));
+      case "tellWitness":
+        return void this.#link.say("witness", writeWord(action.word));
+      case "take":
+        return this.#take(action.term, action.source);
+      case "openFence":
+        return this.guard.open(action.untilMs);
+      case "block":
+        this.guard.shut();
+        this.#options.cargo?.suspend();
+        this.associations?.block();
+        return election.handleBlocked(now);
+      case "flush":
+        return this.#flushAll(now);
+      case "deleteSas":
+        this.associations?.deleteAll(now);
+        return this.in.receiver.forget();
+      case "becomeStandby":
+        return this.#becomeStandby();
+      case "promoted":
+        for (const { resolve } of this.#waiting.splice(0)) resolve(action.term);
+        return;
+      case "refuse":
+        this.#options.tell("warning", action.why);
+        for (const { reject } of this.#waiting.splice(0)) reject(new Error(action.why));
+        return;
+      case "say":
+        return this.#options.tell("info", action.text);
+    }
+  }
+
+  #store(stored: ElectionStored): void {
+    this.#options.terms.write(stored);
+    this.election.handleStored();
+  }
+
+  /** Behind the closed fence: SAs, policies, addresses; a gateway follows when it can. */
+  #take(term: number, source: TakeSource): void {
+    const started = nowMs();
+    const { associations, election } = this;
+    try {
+      const problems: string[] = [];
+      if (associations !== null) {
+        if (source === "snapshot") {
+          const { peer } = election;
+          const heardMs = Math.max(peer.heardMs, this.in.appliedMs);
+          const result = associations.takeOver({
+            inbound: this.config.inbound,
+            detectedAgeMs: started - heardMs + Math.max(0, peer.roundTripMs) / 2,
+          }, started);
+          problems.push(...result.problems);
+        }
+        associations.unblock();
+      }
+      problems.push(...this.#addresses.take());
+      this.counts.takeovers++;
+      this.counts.takeoverMs = nowMs() - started;
+      this.counts.takeoverProblems = problems;
+      for (const problem of problems) this.#options.tell("error", problem);
+    } catch (error) {
+      return election.handleTakeFailed(term, (error as Error).message, nowMs());
+    }
+    this.#needSnapshot();
+    election.handleTaken(term, nowMs());
+    this.#options.cargo?.take().catch(({ message }) => {
+      this.#options.tell("error", `The gateway cannot go on: ${message}`);
+    });
+  }
+
+  #becomeStandby(): void {
+    this.#addresses.give();
+    this.#needSnapshot();
+    this.#flushing = 0;
+    this.in.receiver.forget();
+    this.#options.cargo?.release().catch(({ message }) => {
+      this.#options.tell("error", `The gateway cannot be held for the other box: ${message}`);
+    });
+  }
+
+  #noteRole(): void {
+    const { role, term } = this.election;
+    if (role === this.#role) return;
+    const text = this.#role === ""
+      ? `This box is ${role}`
+      : `This box is ${role}, was ${this.#role}`;
+    this.#role = role;
+    this.#options.onRole(role, term, `${text} (term ${term})`);
+  }
+
+  // ---- posts
+
+  #needSnapshot(): void {
+    this.out.needSnapshot();
+    this.#snapshot = "none";
+    this.#poller.wake();
+  }
+
+  /** Everything that is to be sent at the moment. */
+  #mirror(now: number): void {
+    const { peer, role, term } = this.election;
+    if (role !== "active" && role !== "yielding") return;
+    if (this.out.snapshotNeeded) {
+      const ready = peer.known && peer.term === term && this.#link.reaches("peer");
+      if (!ready || peer.role !== "standby") return;
+      this.#beginSnapshot(term);
+    }
+    if (this.#snapshot !== "none") this.#continueSnapshot(now);
+    if (!this.out.full) {
+      this.associations?.writePosts(this.out.writer, now, () => this.flush());
+    }
+  }
+
+  #beginSnapshot(term: number): void {
+    const word = { word: "resync", term, why: "a snapshot begins" } as const;
+    if (!this.#link.say("peer", writeWord(word))) return;
+    this.out.begin(term);
+    this.counts.snapshotsSent++;
+    this.out.writer.mark(RecordKind.SnapshotBegin);
+    this.flush();
+    this.associations?.mirror.beginSnapshot();
+    this.#snapshot = "associations";
+  }
+
+  #continueSnapshot(now: number): void {
+    const { cargo } = this.#options;
+    const { out } = this;
+    const flush = (): number => this.flush();
+    while (this.#snapshot !== "none" && out.unackedBytes < SNAPSHOT_AHEAD_BYTES && !out.full) {
+      if (this.#snapshot === "associations") {
+        const more = this.associations?.writeSnapshot(out.writer, now, flush) ?? false;
+        if (!more) this.#snapshot = "cargo";
+        continue;
+      }
+      const state = cargo === null ? "done" : cargo.writeSnapshot(out.writer, flush);
+      if (state === "wait") return;
+      if (state === "more") continue;
+      out.writer.mark(RecordKind.SnapshotEnd);
+      this.#snapshot = "none";
+      flush();
+    }
+  }
+
+  /** The last records of a box that yields. */
+  #flushAll(now: number): void {
+    this.associations?.refresh(now);
+    this.#mirror(now);
+    this.#flushing = this.isSynced ? Math.max(1, this.out.sent) : 0;
+    this.#checkFlushed(now);
+  }
+
+  #checkFlushed(now: number): void {
+    if (this.#flushing === 0 || this.out.acked < this.#flushing) return;
+    const number = this.#flushing;
+    this.#flushing = 0;
+    this.election.handleFlushed(number, now);
+    this.#actNow(now);
+  }
+
+  // ---- turns
+
+  async #run(): Promise<void> {
+    let restUntilMs = 0;
+    while (!this.#stopped) {
+      let more = false;
+      const now = nowMs();
+      try {
+        if (now >= restUntilMs) more = this.#turn(now);
+      } catch (error) {
+        restUntilMs = now + REST_MS;
+        this.#options.tell("error", (error as Error).message);
+      }
+      if (more) await new Promise<void>((resolve) => setImmediate(resolve));
+      else await this.#park(Math.max(this.#deadline(), restUntilMs));
+      if (!this.#stopped) this.#poller.wait(0);
+    }
+  }
+
+  #turn(now: number): boolean {
+    if (now >= this.election.pollDeadline()) this.election.handleDeadline(now);
+    this.#act(now);
+    const more = this.associations?.turn(now) ?? false;
+    this.#mirror(now);
+    return more;
+  }
+
+  #deadline(): number {
+    const { associations, election, out } = this;
+    let next = election.pollDeadline();
+    if (associations !== null) {
+      next = Math.min(next, associations.pollDeadline());
+      const sends = election.role === "active" && !out.snapshotNeeded && !out.full;
+      if (sends) next = Math.min(next, associations.mirror.pollDeadline());
+    }
+    return next;
+  }
+
+  async #park(untilMs: number): Promise<void> {
+    const waitMs = untilMs - nowMs();
+    if (waitMs > 0) await this.#poller.park(waitMs);
+    else await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+}
