@@ -56,6 +56,7 @@ import type { AuthAnswer } from "./auth.ts";
 import { newCookie } from "./cookie.ts";
 import { checkSignature, sendSignature } from "./connect.ts";
 import { type Connection, Phase, unexpected } from "./connection.ts";
+import { compressionAgreed, peerNameOf, peerWins } from "./peer.ts";
 import type { Policy } from "./policy.ts";
 import { type Session, SessionState } from "./session.ts";
 
@@ -211,9 +212,7 @@ function sendBadMethod(
 function handleSignature(connection: Connection, at: number, end: number): number {
   const fault = checkSignature(connection, connection.authServer!.sessionKey, at, end);
   if (fault < 0) return fault;
-  connection.phase = connection.messenger.compressionAgreed(connection)
-    ? Phase.Compression
-    : Phase.Ident;
+  connection.phase = compressionAgreed(connection) ? Phase.Compression : Phase.Ident;
   return 0;
 }
 
@@ -331,7 +330,7 @@ function placeClient(
   if (existing.state === SessionState.Ready || existing.state === SessionState.Standby) {
     return startSession(connection, existing, ident, nowMs);
   }
-  if (messenger.peerWins(connection, existing)) {
+  if (peerWins(connection, existing)) {
     return startSession(connection, existing, ident, nowMs);
   }
   return sendWait(connection, existing, nowMs);
@@ -414,16 +413,17 @@ function handleReconnect(connection: Connection, at: number, end: number, nowMs:
   if (existing.connectSeq > reconnect.connectSeq) return sendRetry(connection, existing.connectSeq);
   if (
     existing.connectSeq === reconnect.connectSeq && existing.state !== SessionState.Ready &&
-    existing.connection !== null && !messenger.peerWins(connection, existing)
+    existing.connection !== null && !peerWins(connection, existing)
   ) {
     return sendWait(connection, existing, nowMs);
   }
   existing.connectSeq = reconnect.connectSeq;
   existing.peerGlobalSeq = reconnect.globalSeq;
+  existing.gate?.change();
   messenger.takeOver(connection, existing, nowMs);
   const ok = new SessionReconnectOk();
-  ok.messageSeq = existing.takenSeq;
-  existing.ackSentSeq = existing.takenSeq;
+  ok.messageSeq = existing.ackableSeq;
+  existing.ackSentSeq = ok.messageSeq;
   connection.endControl(
     Tag.SessionReconnectOk,
     writeSessionReconnectOk(arena, connection.beginControl(), ok),
@@ -437,14 +437,17 @@ function handleReconnect(connection: Connection, at: number, end: number, nowMs:
  * the peer's type and the two cookies, which only it was told, speak for it.
  */
 function sameIdentity(connection: Connection, session: Session): boolean {
-  const name = connection.messenger.peerNameOf(connection);
+  const name = peerNameOf(connection);
   if (session.peerType !== 0 && session.peerType !== connection.peerType) return false;
-  if (session.peerName === "") session.peerName = name;
+  if (session.peerName === "") {
+    session.peerName = name;
+    session.gate?.renew();
+  }
   return session.peerName === name;
 }
 
 function identityFault(connection: Connection, session: Session, tag: number, at: number): number {
-  const field = `${tagName(tag)} by ${connection.messenger.peerNameOf(connection)}`;
+  const field = `${tagName(tag)} by ${peerNameOf(connection)}`;
   const expected = `by the session's owner, ${session.peerName}`;
   return fail(Fault.Auth, field, at, connection.peerType, expected);
 }

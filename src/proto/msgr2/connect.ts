@@ -29,6 +29,7 @@ import {
   readCompressionDone,
   writeCompressionRequest,
 } from "../../wire/msgr2/compression.ts";
+import type { EntityAddrVec } from "../../wire/msgr2/entity_addrvec.ts";
 import { Hello, readHello } from "../../wire/msgr2/hello.ts";
 import { missingFeatures } from "../../wire/msgr2/features.ts";
 import {
@@ -55,6 +56,8 @@ import {
 import { Tag } from "../../wire/msgr2/tag.ts";
 import { U64 } from "../../mem/u64.ts";
 import { type Connection, CONNECTION_SECRET_SIZE, Phase, unexpected } from "./connection.ts";
+import { compressionAgreed, fillGid } from "./peer.ts";
+import type { Session } from "./session.ts";
 
 /** -EACCES, the result of a refused authentication. */
 const EACCES = -13;
@@ -244,7 +247,7 @@ export function checkSignature(
 function handleSignature(connection: Connection, at: number, end: number): number {
   const fault = checkSignature(connection, connection.authClient!.sessionKey, at, end);
   if (fault < 0) return fault;
-  if (connection.messenger.compressionAgreed(connection)) {
+  if (compressionAgreed(connection)) {
     connection.phase = Phase.Compression;
     const request = new CompressionRequest(); // not enabled, no methods: "none"
     connection.endControl(
@@ -283,9 +286,9 @@ function sendClientIdent(connection: Connection): void {
   const { messenger } = connection;
   const session = connection.session!;
   const ident = new ClientIdent();
-  messenger.own.fillClient(connection.seenAs, ident.addrs);
+  fillOwn(connection, session, ident.addrs);
   ident.target.copy(session.target!);
-  messenger.fillGid(connection, ident.gid);
+  fillGid(connection, ident.gid);
   ident.globalSeq = connection.globalSeq;
   ident.supported.copy(messenger.options.features.supported);
   ident.required.copy(messenger.options.features.required);
@@ -299,21 +302,30 @@ function sendClientIdent(connection: Connection): void {
 }
 
 function sendReconnect(connection: Connection): void {
-  const { messenger } = connection;
   const session = connection.session!;
   const reconnect = new SessionReconnect();
-  messenger.own.fillClient(connection.seenAs, reconnect.addrs);
+  fillOwn(connection, session, reconnect.addrs);
   reconnect.clientCookie.copy(session.clientCookie);
   reconnect.serverCookie.copy(session.serverCookie);
   reconnect.globalSeq = connection.globalSeq;
   reconnect.connectSeq = session.connectSeq;
-  reconnect.messageSeq = session.takenSeq;
-  session.ackSentSeq = session.takenSeq;
+  reconnect.messageSeq = session.ackableSeq;
+  session.ackSentSeq = reconnect.messageSeq;
   connection.phase = Phase.Reconnect;
   connection.endControl(
     Tag.SessionReconnect,
     writeSessionReconnect(arena, connection.beginControl(), reconnect),
   );
+}
+
+/** What we call ourselves; a session that is mirrored, or was, stays with what it once told. */
+function fillOwn(connection: Connection, session: Session, into: EntityAddrVec): void {
+  if (session.ownAddrs !== null) {
+    into.copy(session.ownAddrs);
+    return;
+  }
+  connection.messenger.own.fillClient(connection.seenAs, into);
+  session.gate?.tell(into);
 }
 
 function handleServerIdent(connection: Connection, at: number, end: number, nowMs: number): number {

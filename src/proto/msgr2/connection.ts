@@ -38,6 +38,7 @@ import { FrameReader } from "./frame_reader.ts";
 import { FrameWriter } from "./frame_writer.ts";
 import type { Messenger } from "./messenger.ts";
 import { isAborted, isNumbered, type Outbox, recordMark, recordSeq } from "./outbox.ts";
+import { closeAgreed } from "./peer.ts";
 import { type CloseReason, Phase, PHASE_NAMES } from "./phase.ts";
 import type { Session } from "./session.ts";
 import { Transcript } from "./transcript.ts";
@@ -327,7 +328,7 @@ export class Connection {
    * True when the gather list holds something to send.
    */
   pollTransmit(nowMs: number): boolean {
-    if (this.phase === Phase.Closed) return false;
+    if (this.phase === Phase.Closed || this.#isHeld) return false;
     const { writer } = this;
     writer.pump();
     if (this.#closeDue && writer.canControl()) {
@@ -404,7 +405,7 @@ export class Connection {
   sayClose(outbox: Outbox, tell: boolean, nowMs: number): void {
     this.pollTransmit(nowMs); // a last ACK, so that what was taken over is not sent again
     this.#kept = outbox;
-    this.#closeDue = tell && this.messenger.closeAgreed(this);
+    this.#closeDue = tell && closeAgreed(this);
     this.messenger.markDirty(this);
     this.drain("local", "Closed here", nowMs);
   }
@@ -539,7 +540,7 @@ export class Connection {
         return 0;
       }
       case Tag.Close:
-        if (!this.messenger.closeAgreed(this)) return unexpected(tag, this.phaseName);
+        if (!closeAgreed(this)) return unexpected(tag, this.phaseName);
         this.messenger.handlePeerClose(this, nowMs);
         return 0;
       default:
@@ -571,8 +572,8 @@ export class Connection {
 
   #handleAck(session: Session, seq: number): number {
     if (session.lossy) return 0;
-    if (seq > session.outSeq) {
-      return fail(Fault.Field, "ACK seq", -1, seq, `${session.outSeq} at most, the last one sent`);
+    if (seq > session.sentSeq) {
+      return fail(Fault.Field, "ACK seq", -1, seq, `${session.sentSeq} at most, the last one sent`);
     }
     const { outbox } = session;
     const { gather } = this.writer;
@@ -584,7 +585,10 @@ export class Connection {
       outbox.dropFirstSent();
     }
     this.#dropSent(session);
-    if (seq > session.ackedSeq) session.ackedSeq = seq;
+    if (seq > session.ackedSeq) {
+      session.ackedSeq = seq;
+      session.gate?.change();
+    }
     this.fruitful = true;
     if (outbox.queued > 0) this.messenger.markDirty(this);
     return 0;
@@ -603,7 +607,7 @@ export class Connection {
 
   #transmitReady(session: Session, nowMs: number): void {
     const { writer } = this;
-    const { outbox } = session;
+    const { outbox, gate } = session;
     if (this.#keepaliveAckDue && writer.canControl()) {
       this.#keepaliveAckDue = false;
       this.#control(Tag.Keepalive2Ack, this.#keepaliveReply);
@@ -613,28 +617,38 @@ export class Connection {
       this.#keepalivesOut++;
       this.#control(Tag.Keepalive2, this.#keepalive);
     }
+    const { ackableSeq } = session;
     let written = false;
     while (outbox.queued > 0 && writer.gather.bytes < SEND_AHEAD_BYTES && writer.canMessage()) {
       const record = outbox.peek();
+      if (gate !== null && !gate.lets(record)) break;
       let seq = 0;
       if (isNumbered(record)) seq = recordSeq(record);
       else {
         seq = ++session.outSeq;
         session.messagesSent++;
       }
-      writer.message(record, seq, session.takenSeq);
+      if (gate !== null && seq > gate.sentSeq) gate.sentSeq = seq;
+      writer.message(record, seq, ackableSeq);
       outbox.moveToSent(record, seq);
       written = true;
     }
-    if (written) session.ackSentSeq = session.takenSeq;
-    else if (session.takenSeq > session.ackSentSeq && !session.lossy && writer.canControl()) {
-      session.ackSentSeq = session.takenSeq;
+    if (written) session.ackSentSeq = ackableSeq;
+    else if (ackableSeq > session.ackSentSeq && !session.lossy && writer.canControl()) {
+      session.ackSentSeq = ackableSeq;
       const at = writer.beginControl();
-      writer.endControl(Tag.Ack, writeAck(arena, at, session.takenSeq));
+      writer.endControl(Tag.Ack, writeAck(arena, at, ackableSeq));
     }
     if (writer.exhausted && writer.gather.bytes === 0) {
       this.close("nonce", "The nonces of this connection are used up", nowMs);
     }
+  }
+
+  /** True while a standby does not know yet what the peer would be told. */
+  get #isHeld(): boolean {
+    if (this.phase < Phase.Ident || this.session === null) return false;
+    const { gate } = this.session;
+    return gate !== null && !gate.open;
   }
 
   /** True when nothing written waits any more. */

@@ -40,6 +40,21 @@ export class Directory {
   }
 }
 
+/** The session that waits longest for its peer, of this name if there is one; null when none waits. */
+export function longestWaiting(sessions: Iterable<Session>, name: string): Session | null {
+  let oldest: Session | null = null;
+  for (const session of sessions) {
+    if (session.connection !== null || session.target !== null) continue;
+    const own = session.peerName === name;
+    const ownOldest = oldest !== null && oldest.peerName === name;
+    if (
+      oldest === null || (own && !ownOldest) ||
+      (own === ownOldest && session.lastSeenMs < oldest.lastSeenMs)
+    ) oldest = session;
+  }
+  return oldest;
+}
+
 /** A peer is known by its v2 address; one that does not listen by all it told. */
 function keyOf(addrs: EntityAddrVec): string {
   return (addrs.v2() ?? addrs).toString();

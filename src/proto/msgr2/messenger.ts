@@ -8,7 +8,6 @@
  */
 import { fail, Fault } from "../../mem/fault.ts";
 import { CONNECTIONS_MAX, HANDSHAKES_MAX, SESSIONS_MAX } from "../../mem/limits.ts";
-import type { U64 } from "../../mem/u64.ts";
 import {
   Banner,
   FAIRLEAD_CLOSE,
@@ -17,7 +16,6 @@ import {
 } from "../../wire/msgr2/banner.ts";
 import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import { EntityAddrVec } from "../../wire/msgr2/entity_addrvec.ts";
-import { EntityType, entityTypeName } from "../../wire/msgr2/hello.ts";
 import type { FrameParts } from "../../wire/msgr2/frame.ts";
 import type { ClientIdent } from "../../wire/msgr2/ident.ts";
 import type { MessageHeader } from "../../wire/msgr2/message.ts";
@@ -28,12 +26,14 @@ import { ConnectionRing } from "./connection_ring.ts";
 import { newCookie } from "./cookie.ts";
 import { Counters } from "./counters.ts";
 import { Dialer } from "./dialer.ts";
-import { Directory } from "./directory.ts";
+import { Directory, longestWaiting } from "./directory.ts";
 import { EventQueue, type MessengerEvent } from "./events.ts";
 import type { MessengerOptions } from "./options.ts";
 import { OwnAddresses } from "./own_addresses.ts";
 import type { Policy } from "./policy.ts";
+import { peerNameOf } from "./peer.ts";
 import { Session, SessionState } from "./session.ts";
+import { SessionJournal } from "./session_journal.ts";
 
 export type { EventKind, MessengerEvent } from "./events.ts";
 export { type AuthOptions, MESSENGER_DEFAULTS, type MessengerOptions } from "./options.ts";
@@ -98,6 +98,12 @@ export class Messenger {
    * @ignore
    */
   readonly own: OwnAddresses;
+  /**
+   * Records for a standby, which goes on with the sessions; null unless asked for.
+   *
+   * @ignore
+   */
+  readonly journal: SessionJournal | null;
   /** What was counted. */
   readonly counters: Counters = new Counters();
   /** Sessions by number. */
@@ -129,6 +135,7 @@ export class Messenger {
   constructor(options: MessengerOptions) {
     this.options = options;
     this.own = new OwnAddresses(options.nonce);
+    this.journal = options.journal ? new SessionJournal(this) : null;
     this.#dialer = new Dialer(options.backoffMs, options.backoffMaxMs);
     const supported = MSGR2_FEATURE_COMPRESSION |
       (options.revision1 ? MSGR2_FEATURE_REVISION_1 : 0);
@@ -150,21 +157,43 @@ export class Messenger {
       this.counters.refusedSessions++;
       return null;
     }
-    const session = new Session(
-      this.#nextId++,
-      this,
-      policy,
-      target,
-      this.options.outboxBytesMax,
-    );
+    const { outboxBytesMax } = this.options;
+    const session = new Session(this.#nextId++, this, policy, target, outboxBytesMax);
     session.peerAddrs.count = 1;
     session.peerAddrs.addrs[0]!.copy(target);
     if (!policy.lossy) newCookie(this.options.crypto, session.clientCookie);
-    this.sessions.set(session.id, session);
-    this.#directory.enter(session);
+    this.#admit(session);
     this.#dialer.now(session, nowMs);
     this.onWork();
     return session;
+  }
+
+  /**
+   * Goes on with a session that another messenger had: its peer comes back with SESSION_RECONNECT,
+   * or is dialled. `fill` gives it what it was; false when there is no room for it.
+   *
+   * @ignore
+   */
+  adopt(
+    policy: Policy,
+    target: EntityAddr | null,
+    nowMs: number,
+    fill: (session: Session) => boolean,
+  ): boolean {
+    const { outboxBytesMax } = this.options;
+    const session = new Session(this.#nextId++, this, policy, target, outboxBytesMax);
+    if (this.sessions.size >= SESSIONS_MAX || !fill(session)) {
+      session.outbox.close();
+      this.counters.refusedSessions++;
+      return false;
+    }
+    session.lastSeenMs = nowMs;
+    this.#admit(session);
+    session.gate?.adopt();
+    if (target === null || policy.server) session.state = SessionState.Standby;
+    else this.#dialer.now(session, nowMs);
+    this.onWork();
+    return true;
   }
 
   /** Ends a session: CLOSE where the peer knows it, what was queued is dropped. */
@@ -192,6 +221,7 @@ export class Messenger {
   /** A message was queued: wake what has to send it. */
   handleQueued(session: Session): void {
     const { connection } = session;
+    session.gate?.touch();
     if (connection !== null) {
       if (connection.phase === Phase.Ready) this.markDirty(connection);
       return;
@@ -205,6 +235,7 @@ export class Messenger {
   /** The messages that arrived since the last batch; null when there are none, or one is out. */
   takeBatch(): Batch | null {
     if (this.#out !== null || this.#filling.length === 0) return null;
+    this.journal?.settle();
     const batch = this.#filling;
     this.#out = batch;
     this.#filling = this.#spare!;
@@ -218,6 +249,11 @@ export class Messenger {
     return batch;
   }
 
+  /** True while the application has a batch that is not done. */
+  get batchOut(): boolean {
+    return this.#out !== null;
+  }
+
   /** The application has taken the batch's messages over: they are acknowledged from now on. */
   done(batch: Batch, nowMs: number): void {
     if (this.#out !== batch) return;
@@ -226,6 +262,7 @@ export class Messenger {
       const session = batch.session(index);
       if (connection.epoch === session.epoch) {
         session.takenSeq = batch.seq(index);
+        session.gate?.touch();
         if (!session.lossy && session.connection !== null) this.markDirty(session.connection);
       }
       connection.received.release();
@@ -285,6 +322,7 @@ export class Messenger {
     connection.peer.copy(session.target!);
     connection.globalSeq = this.nextGlobalSeq(0);
     if (!session.serverCookie.isZero()) session.connectSeq++;
+    session.gate?.change();
     return connection;
   }
 
@@ -363,45 +401,14 @@ export class Messenger {
     this.#stalled.push(connection);
   }
 
-  /** True when both banners carry the compression bit: its two frames are then exchanged. */
-  compressionAgreed(connection: Connection): boolean {
-    return (connection.banner.supported.lo & MSGR2_FEATURE_COMPRESSION) !== 0;
-  }
-
-  /** True when the peer knows TAG_CLOSE, which real Ceph does not. */
-  closeAgreed(connection: Connection): boolean {
-    return (connection.banner.supported.hi & FAIRLEAD_CLOSE) !== 0;
-  }
-
-  /** Our gid for an ident: a client's is its global_id. */
-  fillGid(connection: Connection, into: U64): void {
-    if (this.options.entityType === EntityType.Client && !connection.globalId.isZero()) {
-      into.copy(connection.globalId);
-    } else into.copy(this.options.gid);
-  }
-
   /** The session of a peer with these addresses, or null. */
   findSession(addrs: EntityAddrVec): Session | null {
     return this.#directory.find(addrs);
   }
 
-  /** The name a peer authenticated with, `client.gw1`. */
-  peerNameOf(connection: Connection): string {
-    const entity = connection.authServer?.entity;
-    if (entity === undefined || entity.type === 0) {
-      return `${entityTypeName(connection.peerType)}.?`;
-    }
-    return `${entityTypeName(entity.type)}.${entity.id}`;
-  }
-
-  /** True when, in a race of both sides, the peer's connection goes on: the lower address dials. */
-  peerWins(connection: Connection, existing: Session): boolean {
-    if (existing.policy.server || existing.target === null) return true;
-    const addrs = new EntityAddrVec();
-    this.own.fillListening(connection.local, addrs); // both sides must compare the same two addresses
-    const own = addrs.v2();
-    const peer = existing.peerAddrs.v2();
-    return own === null || peer === null || peer.compare(own) < 0;
+  /** The last global_seq. */
+  get globalSeq(): number {
+    return this.#globalSeq;
   }
 
   /** The next global_seq, above `floor`. */
@@ -417,21 +424,16 @@ export class Messenger {
     policy: Policy,
     nowMs: number,
   ): Session | null {
-    if (this.sessions.size >= SESSIONS_MAX && !this.#evict(this.peerNameOf(connection), nowMs)) {
+    if (this.sessions.size >= SESSIONS_MAX && !this.#evict(peerNameOf(connection), nowMs)) {
       this.counters.refusedSessions++;
       return null;
     }
     const listens = ident.addrs.v2();
     const target = policy.server || listens === null || listens.port === 0 ? null : listens;
-    const session = new Session(
-      this.#nextId++,
-      this,
-      policy,
-      target,
-      this.options.outboxBytesMax,
-    );
+    const { outboxBytesMax } = this.options;
+    const session = new Session(this.#nextId++, this, policy, target, outboxBytesMax);
     session.peerAddrs.copy(ident.addrs);
-    session.peerName = this.peerNameOf(connection);
+    session.peerName = peerNameOf(connection);
     this.sessions.set(session.id, session);
     this.#directory.enter(session);
     return session;
@@ -454,16 +456,9 @@ export class Messenger {
   /** SERVER_IDENT was sent or received: a session stands, numbers start anew. */
   handleEstablished(connection: Connection, session: Session, nowMs: number): void {
     this.#directory.enter(session);
-    session.outbox.requeue();
-    session.outbox.renumber();
-    session.epoch++;
-    session.inSeq = 0;
-    session.takenSeq = 0;
-    session.ackSentSeq = 0;
-    session.outSeq = 0;
-    session.ackedSeq = 0;
+    session.gate = this.journal?.admit(session) ?? null; // lossy or not is known only now
     const again = session.established;
-    session.established = true;
+    session.restart();
     if (again) session.reconnects++;
     this.#ready(connection, session, nowMs);
     const kind = connection.accepted ? "accept" : "connect";
@@ -477,14 +472,15 @@ export class Messenger {
     messageSeq: number,
     nowMs: number,
   ): number {
-    if (messageSeq > session.outSeq) {
-      const expected = `${session.outSeq} at most, the last one sent`;
+    if (messageSeq > session.sentSeq) {
+      const expected = `${session.sentSeq} at most, the last one sent`;
       return fail(Fault.Field, "SESSION_RECONNECT msg_seq", -1, messageSeq, expected);
     }
     session.outbox.requeue();
     session.outbox.discardReplays(messageSeq);
     if (messageSeq > session.ackedSeq) {
       session.ackedSeq = messageSeq;
+      session.gate?.change();
       session.barren = 0; // the last connection was cut before its ACK came, it did carry something
       session.backoffMs = 0;
     }
@@ -498,6 +494,7 @@ export class Messenger {
   handleReset(connection: Connection, session: Session, full: boolean, nowMs: number): void {
     session.serverCookie.set(0, 0);
     session.connectSeq = 0;
+    session.gate?.renew();
     if (!full) return; // same cookie, same queue: the peer never got our SERVER_IDENT
     newCookie(this.options.crypto, session.clientCookie);
     this.resetSession(session, nowMs);
@@ -509,6 +506,7 @@ export class Messenger {
     const lost = session.policy.requeue ? 0 : session.outbox.clear();
     this.counters.messagesDropped += lost;
     this.counters.remoteResets++;
+    session.gate?.renew();
     const text = session.policy.requeue
       ? `Peer forgot the session: ${session.unacknowledged} messages are sent again`
       : `Peer forgot the session: ${lost} messages are dropped`;
@@ -668,20 +666,17 @@ export class Messenger {
    * there is one, so that one name cannot push out the others; false when none waits.
    */
   #evict(name: string, nowMs: number): boolean {
-    let oldest: Session | null = null;
-    for (const session of this.sessions.values()) {
-      if (session.connection !== null || session.target !== null) continue;
-      const own = session.peerName === name;
-      const ownOldest = oldest !== null && oldest.peerName === name;
-      if (
-        oldest === null || (own && !ownOldest) ||
-        (own === ownOldest && session.lastSeenMs < oldest.lastSeenMs)
-      ) oldest = session;
-    }
+    const oldest = longestWaiting(this.sessions.values(), name);
     if (oldest === null) return false;
     this.counters.expiredSessions++;
     this.endSession(oldest, "A newer session needed its place", nowMs);
     return true;
+  }
+
+  #admit(session: Session): void {
+    this.sessions.set(session.id, session);
+    this.#directory.enter(session);
+    session.gate = this.journal?.admit(session) ?? null;
   }
 
   #forget(session: Session): void {
@@ -691,6 +686,7 @@ export class Messenger {
 
   /** Takes a session off every list; its messages are left. */
   #strike(session: Session): void {
+    this.journal?.dismiss(session);
     session.state = SessionState.Closed;
     session.dropped = session.unacknowledged;
     this.sessions.delete(session.id);

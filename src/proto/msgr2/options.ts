@@ -70,6 +70,8 @@ export interface MessengerOptions {
   readonly nonceOperations?: number;
   /** Stop when authentication is done, without a session: what a probe wants. */
   readonly stopBeforeIdent: boolean;
+  /** Keep a journal of lossless sessions, for a standby that is to go on with them. */
+  readonly journal: boolean;
 }
 
 /**
@@ -99,4 +101,5 @@ export const MESSENGER_DEFAULTS = {
   outboxBytesMax: OUTBOX_BYTES_MAX,
   anyTarget: false,
   stopBeforeIdent: false,
+  journal: false,
 } as const;

@@ -93,6 +93,11 @@ export class Outbox {
   #sentHead = 0;
   #sentTail = 0;
   #replayHead = 0;
+  #replayTail = 0;
+  /** True when replays may have no number. */
+  #loose = false;
+  /** The first message that is numbered and that the session's journal has not written. */
+  #unwritten = 0;
   readonly #heads = new Int32Array(LEVELS);
   readonly #tails = new Int32Array(LEVELS);
   readonly #levels = new Int32Array(LEVELS / 32);
@@ -174,7 +179,10 @@ export class Outbox {
 
   /** The message to send next, or 0: replays first, then by priority. It stays where it is. */
   peek(): number {
-    if (this.#replayHead !== 0) return this.#replayHead;
+    return this.#replayHead !== 0 ? this.#replayHead : this.#peekLevels();
+  }
+
+  #peekLevels(): number {
     for (let word = LEVELS / 32 - 1; word >= 0; word--) {
       const bits = this.#levels[word]!;
       if (bits !== 0) return this.#heads[word * 32 + 31 - Math.clz32(bits)]!;
@@ -210,12 +218,66 @@ export class Outbox {
     while (this.#replayHead !== 0 && isNumbered(this.#replayHead)) {
       const record = this.#replayHead;
       if (recordSeq(record) > seq) break;
-      this.#replayHead = view.getInt32(record + NEXT, true);
+      this.#unlinkFirst(record);
       this.queued--;
       this.#free(record);
       count++;
     }
     return count;
+  }
+
+  /**
+   * Numbers what has no number, upwards from after `seq`, in the order in which it would be sent,
+   * and puts it behind the replays: from now on it goes in this order. Returns the last number.
+   */
+  number(seq: number): number {
+    let last = seq;
+    if (this.#loose) {
+      this.#loose = false;
+      for (let at = this.#replayHead; at !== 0; at = view.getInt32(at + NEXT, true)) {
+        if (!isNumbered(at)) this.#setSeq(at, ++last);
+      }
+    }
+    for (let at = this.#peekLevels(); at !== 0; at = this.#peekLevels()) {
+      this.#unlinkFirst(at);
+      this.#setSeq(at, ++last);
+      if (this.#replayHead === 0) this.#replayHead = at;
+      else view.setInt32(this.#replayTail + NEXT, at, true);
+      this.#replayTail = at;
+    }
+    return last;
+  }
+
+  /** The next message that is numbered and not written into the journal, or 0; it counts as written. */
+  takeUnwritten(): number {
+    const record = this.#unwritten;
+    if (record !== 0) this.#unwritten = view.getInt32(record + NEXT, true);
+    return record;
+  }
+
+  /** Counts every numbered message as written: a snapshot has them all. */
+  setWritten(): void {
+    this.#unwritten = 0;
+  }
+
+  /** Messages that are numbered and written into the journal. */
+  get written(): number {
+    let count = 0;
+    for (let at = this.nextNumbered(0); at !== 0; at = this.nextNumbered(at)) {
+      if (at === this.#unwritten) break;
+      count++;
+    }
+    return count;
+  }
+
+  /** The numbered message after `record` in order, from the first for 0; 0 after the last. */
+  nextNumbered(record: number): number {
+    let at = record === 0 ? this.#sentHead : view.getInt32(record + NEXT, true);
+    if (at === 0 && (record === 0 || record === this.#sentTail)) at = this.#replayHead;
+    while (at !== 0 && isAborted(at)) {
+      at = at === this.#sentTail ? this.#replayHead : view.getInt32(at + NEXT, true);
+    }
+    return at !== 0 && isNumbered(at) ? at : 0;
   }
 
   /** The oldest sent message, or 0. */
@@ -250,15 +312,30 @@ export class Outbox {
     this.#sentTail = 0;
     if (head === 0) return;
     view.setInt32(tail + NEXT, this.#replayHead, true);
+    if (this.#replayHead === 0) this.#replayTail = tail;
     this.#replayHead = head;
   }
 
   /** Forgets the numbers of the replays: a new session counts from 1. */
   renumber(): void {
     assert(this.sent === 0, "a session is renumbered after its messages were requeued");
+    this.#loose = this.#replayHead !== 0;
     for (let at = this.#replayHead; at !== 0; at = view.getInt32(at + NEXT, true)) {
       view.setInt32(at + STATE, view.getInt32(at + STATE, true) & ~NUMBERED, true);
     }
+  }
+
+  /**
+   * Numbers the replays from 1, for a session that is journaled: whoever has them by their old
+   * numbers counts them in the same way. Returns the last number.
+   */
+  recount(): number {
+    assert(this.sent === 0, "a session is renumbered after its messages were requeued");
+    let seq = 0;
+    for (let at = this.#replayHead; at !== 0; at = view.getInt32(at + NEXT, true)) {
+      if (isNumbered(at)) writeCounter(arena, at + SEQ, ++seq);
+    }
+    return seq;
   }
 
   /**
@@ -288,6 +365,7 @@ export class Outbox {
   /** Drops everything; returns how many messages that were. */
   clear(): number {
     this.requeue();
+    this.#unwritten = 0;
     let count = 0;
     for (let record = this.peek(); record !== 0; record = this.peek()) {
       this.#unlinkFirst(record);
@@ -325,12 +403,19 @@ export class Outbox {
     view.setInt32(record + NEXT, 0, true);
     if (record === this.#replayHead) {
       this.#replayHead = next;
+      if (next === 0) this.#replayTail = 0;
       return;
     }
     const level = Math.min(view.getUint16(record + PRIORITY, true), LEVELS - 1);
     assert(this.#heads[level] === record, "only the first message of a level is taken");
     this.#heads[level] = next;
     if (next === 0) this.#levels[level >>> 5] = this.#levels[level >>> 5]! & ~(1 << (level & 31));
+  }
+
+  #setSeq(record: number, seq: number): void {
+    writeCounter(arena, record + SEQ, seq);
+    view.setInt32(record + STATE, view.getInt32(record + STATE, true) | NUMBERED, true);
+    if (this.#unwritten === 0) this.#unwritten = record;
   }
 
   #unlinkQueued(level: number, before: number, record: number): void {

@@ -22,6 +22,8 @@ import {
   recordMiddleBytes,
 } from "./outbox.ts";
 import type { Policy } from "./policy.ts";
+import type { SessionGate } from "./session_gate.ts";
+import { MIRRORED_BYTES_MAX } from "./session_journal.ts";
 import { SharedData } from "./shared_data.ts";
 
 /**
@@ -136,12 +138,20 @@ export class Session {
   takenSeq = 0;
   /** Number last acknowledged to the peer. */
   ackSentSeq = 0;
-  /** Number of the last message sent. */
+  /** Number of the last message that has a number: sent, or with a journal also to be sent. */
   outSeq = 0;
   /** Number of our last message that the peer has acknowledged. */
   ackedSeq = 0;
   /** What the peer is still owed. */
   readonly outbox: Outbox;
+  /** The addresses that the peer is told, once they must not change: the peer knows us by them. */
+  ownAddrs: EntityAddrVec | null = null;
+  /**
+   * What holds it back until a standby has it too; null where none is asked for.
+   *
+   * @ignore
+   */
+  gate: SessionGate | null = null;
   /** The present connection. */
   connection: Connection | null = null;
   /** When to connect next. */
@@ -191,6 +201,16 @@ export class Session {
     return STATE_NAMES[this.state]!;
   }
 
+  /** Number of the last message received that may be acknowledged. */
+  get ackableSeq(): number {
+    return this.gate === null ? this.takenSeq : this.gate.ackableSeq;
+  }
+
+  /** Number of the last message that was ever put on a wire. */
+  get sentSeq(): number {
+    return this.gate === null ? this.outSeq : this.gate.sentSeq;
+  }
+
   /** Messages that are queued or sent and not acknowledged. */
   get unacknowledged(): number {
     return this.outbox.queued + this.outbox.sent;
@@ -231,7 +251,8 @@ export class Session {
   reserve(frontBytes: number, middleBytes: number, data: number | SharedData): number {
     if (this.state === SessionState.Closed) return 0;
     const bytes = frontBytes + middleBytes + (typeof data === "number" ? data : data.length);
-    const { frameBytesMax } = this.#messenger.options;
+    let { frameBytesMax } = this.#messenger.options;
+    if (this.gate !== null) frameBytesMax = Math.min(frameBytesMax, MIRRORED_BYTES_MAX);
     if (bytes + MESSAGE_HEADER_SIZE > frameBytesMax) {
       throw new RangeError(
         `Cannot send message as it must be ${frameBytesMax - MESSAGE_HEADER_SIZE} bytes at most: ` +
@@ -267,13 +288,33 @@ export class Session {
   }
 
   /**
+   * SERVER_IDENT was sent or received: numbers start anew in both directions.
+   *
+   * @ignore
+   */
+  restart(): void {
+    this.outbox.requeue();
+    this.established = true;
+    this.epoch++;
+    this.inSeq = 0;
+    this.takenSeq = 0;
+    this.ackSentSeq = 0;
+    this.ackedSeq = 0;
+    this.outSeq = 0;
+    if (this.gate === null) this.outbox.renumber();
+    else this.outSeq = this.gate.restart();
+  }
+
+  /**
    * Takes a message back: dropped when it waits, aborted on the wire when it is half sent. False
-   * when it is too late: also when its connection broke, as the peer may have it already.
+   * when it is too late: also when its connection broke, as the peer may have it already, or when
+   * a standby has it, which would send it.
    */
   revoke(serial: number): boolean {
     const record = this.outbox.revoke(serial);
     if (record === 0) return true;
     if (record < 0 || this.connection === null) return false;
+    if (this.gate !== null && !this.gate.revocable) return false;
     if (!this.connection.writer.abort(record)) return false;
     this.#messenger.markDirty(this.connection);
     return true;
