@@ -54,11 +54,25 @@ export interface EndpointOptions {
   readonly transport?: Transport;
   /** Hears once, with the reason, that `auto` has to do without MPTCP. */
   readonly onTcpOnly?: TcpOnly;
+  /** What has another box hold the same sessions; absent where none does. */
+  readonly mirrored?: Mirrored;
   /** Everything else of the messenger: deadlines and limits. */
   readonly messenger?: Partial<
     Pick<MessengerOptions, keyof typeof MESSENGER_DEFAULTS | "nonceOperations" | "features">
   >;
 }
+
+/** What ties an endpoint to the standby of a pair. */
+export interface Mirrored {
+  /** False: nothing is read or sent, as another box may have the sessions by now. */
+  mayRun(): boolean;
+  /** Called after each turn's batches: what changed is to be written for the standby. */
+  afterTurn(): void;
+}
+
+/** Deno's own sockets are read when they like. */
+const NOT_MIRRORED =
+  "Cannot have another box hold the sessions with io=deno: run where FFI is allowed, with --io=libc";
 
 /** Batches handled in one turn before sockets get their share again. */
 const BATCHES_PER_TURN = 8;
@@ -119,6 +133,7 @@ export class Endpoint implements AsyncIterable<Batch> {
   #handler: ((batch: Batch) => void | Promise<void>) | null = null;
   #onEvent: ((event: MessengerEvent) => void) | null = null;
   readonly #accepting: Accepting[] = [];
+  readonly #mirrored: Mirrored | null;
   #held: Batch | null = null;
   #next: ((result: IteratorResult<Batch>) => void) | null = null;
   #closed = false;
@@ -127,6 +142,7 @@ export class Endpoint implements AsyncIterable<Batch> {
   constructor(options: EndpointOptions = {}) {
     const crypto = new NodeCrypto();
     const nonce = crypto.randomBytes(4);
+    this.#mirrored = options.mirrored ?? null;
     this.messenger = new Messenger({
       ...MESSENGER_DEFAULTS,
       features: { supported: FEATURES_SUPPORTED, required: FEATURES_REQUIRED },
@@ -138,8 +154,10 @@ export class Endpoint implements AsyncIterable<Batch> {
       auth: options.auth ?? authNone("client.anonymous"),
       aead: gcmMaker(),
       crypto,
+      journal: this.#mirrored !== null,
     });
     this.io = pickRoad(options.io ?? "auto");
+    if (this.io === "deno" && this.#mirrored !== null) throw new Error(NOT_MIRRORED);
     const deliver = (): boolean => this.#deliver();
     const transport = options.transport ?? "tcp";
     const onTcpOnly = options.onTcpOnly ?? ((): void => {});
@@ -148,6 +166,10 @@ export class Endpoint implements AsyncIterable<Batch> {
       ? new Loop(this.messenger, deliver, transport, onTcpOnly)
       : new DenoLoop(this.messenger, deliver);
     this.messenger.onWork = (): void => this.#road.wake();
+    if (this.#mirrored !== null) {
+      const { mayRun } = this.#mirrored;
+      this.messenger.mayRun = mayRun;
+    }
     this.#road.run().catch((error) => {
       // A broken invariant: nothing can be trusted any more, so the process must not go on.
       queueMicrotask(() => {
@@ -276,6 +298,11 @@ export class Endpoint implements AsyncIterable<Batch> {
     return connection === null ? null : this.#road.transportOf(connection);
   }
 
+  /** Something that it waits for has come: a turn soon. */
+  wake(): void {
+    this.#road.wake();
+  }
+
   /** Ends a session: CLOSE where the peer knows it. What it had queued is dropped. */
   disconnect(session: Session): void {
     this.messenger.close(session, nowMs());
@@ -328,6 +355,12 @@ export class Endpoint implements AsyncIterable<Batch> {
 
   /** Batches, events and waiters; the loop calls it in each turn. */
   #deliver(): boolean {
+    const worked = this.#deliverAll();
+    this.#mirrored?.afterTurn();
+    return worked;
+  }
+
+  #deliverAll(): boolean {
     let worked = false;
     const { messenger } = this;
     for (let event = messenger.pollEvent(); event !== null; event = messenger.pollEvent()) {

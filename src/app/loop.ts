@@ -37,6 +37,7 @@ import type { Connection } from "../proto/msgr2/connection.ts";
 import { Phase } from "../proto/msgr2/connection.ts";
 import type { Messenger } from "../proto/msgr2/messenger.ts";
 import { fromSocketAddress, hostText } from "./address.ts";
+import { delay } from "./delay.ts";
 
 /** Turns with work before the rest of the program gets a chance. */
 const TURNS_BEFORE_YIELD = 32;
@@ -57,6 +58,8 @@ const ACCEPT_RETRY_MS = 100;
 const DEADLINE_SCAN_MS = 10;
 /** How often MPTCP connections are looked at for having no path left. */
 const PATHS_LOOK_MS = 1000;
+/** While nothing may be read or sent, it is looked this often whether it may. */
+const HELD_MS = 20;
 /** Time to get another path; then a new connection is the better way. */
 const PATHLESS_MS = 2000;
 /** Ids of listeners in the poller; connections count from 1. */
@@ -175,7 +178,7 @@ export class Loop implements Road {
     this.#scheduled = true;
     queueMicrotask(() => {
       this.#scheduled = false;
-      if (this.#stopped || !this.#parked) return;
+      if (this.#stopped || !this.#parked || !this.#messenger.mayRun()) return;
       const worked = this.#turn(nowMs());
       if (worked || this.#messenger.pollDeadline() < this.#parkedUntil) this.#poller.wake();
     });
@@ -216,6 +219,10 @@ export class Loop implements Road {
     let busy = 0;
     let empty = 0;
     while (!this.#stopped) {
+      if (!this.#messenger.mayRun()) {
+        await delay(HELD_MS);
+        continue;
+      }
       if (this.#turn(nowMs())) {
         empty = 0;
         if (++busy < TURNS_BEFORE_YIELD) continue;

@@ -8,6 +8,7 @@ import { nowMs } from "../../io/clock.ts";
 import { addressText } from "../address_text.ts";
 import { command, Exit, parseArgs, UsageError } from "../args.ts";
 import { GATEWAY_SCHEMA, type GatewayConfig, loadGatewayConfig } from "../config/gateway_config.ts";
+import type { StandbyConfig } from "../config/standby_config.ts";
 import { loadHubConfig } from "../config/hub_config.ts";
 import type { Override } from "../config/load_config.ts";
 import { problemText } from "../config/problem.ts";
@@ -27,6 +28,7 @@ import {
 import { Gateway } from "../gateway/gateway.ts";
 import { GatewayPaths } from "../gateway/gateway_paths.ts";
 import { GatewaySnapshots } from "../gateway/gateway_snapshot.ts";
+import { PairedGateway } from "../gateway/paired_gateway.ts";
 import { helpText } from "../help.ts";
 import { HubService } from "../hub/hub_service.ts";
 import { canDraw, LiveView } from "../live_view.ts";
@@ -176,7 +178,11 @@ async function runGateway(
   const started = onEarlyStop(async () => await opened?.close());
   const paths = opened = await GatewayPaths.open(config.paths, journal, alarms);
   try {
-    return await carry(usable, flags, overrides, { alarms, drawn, journal, paths, started });
+    const around = { alarms, drawn, journal, paths, started };
+    const { standby } = config;
+    return standby === false
+      ? await carry(usable, flags, overrides, around)
+      : await carryPaired(usable, standby, flags, overrides, around);
   } finally {
     await paths.close();
   }
@@ -263,6 +269,52 @@ async function carry(
   return left === 0 || kept ? Exit.Ok : Exit.Failure;
 }
 
+/** One box of a pair: the gateway runs while this is the active one. */
+async function carryPaired(
+  { config, origins }: Usable<GatewayConfig>,
+  standby: StandbyConfig,
+  flags: Flags,
+  overrides: readonly Override[],
+  { alarms, journal, paths, started }: Around,
+): Promise<number> {
+  const sessionPaths = new SessionPaths();
+  const paired = await PairedGateway.open({
+    config,
+    auth: await configuredAuth(config, origins, "client"),
+    journal,
+    alarms,
+    newSpoolId: flags["new-spool-id"],
+    pathsOf: (token) => sessionPaths.of(token),
+  }, standby);
+  const daemon = await Daemon.start({
+    journal,
+    alarms,
+    watchdog: config.watchdog,
+    status: config.status === false ? null : config.status.listen,
+    statusOptional: flags.config === undefined && flags.status === undefined,
+    routes: new Map(),
+    snapshot: () => ({ ...paired.snapshot(), ...paths.snapshot }),
+    reload: flags.config === undefined
+      ? null
+      : () => reload(paired, paths, flags.config!, overrides, journal),
+  });
+  started();
+  const { box, group, peer } = standby;
+  journal.note(`Box ${box} of ${group}: the other one is at ${peer} (${config.auth.mode})`);
+  if (daemon.statusUrl !== null) journal.note(`Status: ${daemon.statusUrl}`);
+  try {
+    await Promise.race([daemon.stopped, paired.failed]);
+  } catch (error) {
+    await daemon.close(false);
+    throw error;
+  }
+  const left = await paired.close(daemon.stopping(paired.config.drainSeconds));
+  const count = countText(left, "message waits", "messages wait");
+  journal.note(left === 0 ? "Stopped" : `Stopped: ${count} in the spool for the next start`);
+  await daemon.close(true);
+  return Exit.Ok;
+}
+
 /** The embedded hub. */
 async function openEmbedded(
   config: GatewayConfig,
@@ -299,7 +351,7 @@ async function openEmbedded(
 
 /** SIGHUP: takes over what can change, and says what cannot. */
 async function reload(
-  gateway: Gateway,
+  gateway: Pick<Gateway, "config" | "reload">,
   paths: GatewayPaths,
   path: string,
   overrides: readonly Override[],

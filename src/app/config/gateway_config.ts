@@ -391,6 +391,7 @@ async function complete(draft: Draft<GatewayConfig>, findings: Findings): Promis
   for (const [name, input] of inputs) await checkInput(`inputs.${name}`, input, findings);
   completePaths(draft.paths, findings);
   completeStandby(draft, findings);
+  checkPair(draft, findings);
   await checkWatchdog(draft.watchdog, findings);
 }
 
@@ -404,6 +405,26 @@ function checkState({ state, spool, inputs }: Draft<GatewayConfig>, findings: Fi
   for (const [name, input] of Object.entries(inputs ?? {})) {
     if (input?.type !== "file") continue;
     findings.error(`inputs.${name}`, `its position must be kept over a restart: ${remedy}`);
+  }
+}
+
+/** What another box is to go on with must be stored, and must have somewhere to go. */
+function checkPair(
+  { hubs, spool, standby, state }: Draft<GatewayConfig>,
+  findings: Findings,
+): void {
+  if (!standby) return;
+  if (state === null && standby.role !== "auto") { // with auto it is told already
+    const why = "the spool that the other box goes on with must be on disk: current value is null";
+    findings.error("state", `${why}, give a directory such as /var/lib/fairlead`);
+  }
+  if (state !== null && spool?.place === "ram") {
+    const why = 'the other box goes on with it: current value is "ram"';
+    findings.error("spool.place", `${why}, leave it out`);
+  }
+  if (hubs !== undefined && Object.keys(hubs).length === 0) {
+    const why = "an embedded hub ends with its box: current value is {}, name a hub elsewhere";
+    findings.error("hubs", why);
   }
 }
 

@@ -12,18 +12,23 @@ import { nowMs } from "../../io/clock.ts";
 import type { Database } from "../../io/database.ts";
 import { NodeCrypto } from "../../io/crypto.ts";
 import type { Batch } from "../../proto/msgr2/batch.ts";
-import type { AuthOptions, MessengerEvent } from "../../proto/msgr2/messenger.ts";
+import type { AuthOptions, Messenger, MessengerEvent } from "../../proto/msgr2/messenger.ts";
+import type { Session } from "../../proto/msgr2/session.ts";
+import type { SessionJournal } from "../../proto/msgr2/session_journal.ts";
+import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import { SPOOL_ID_SIZE } from "../../wire/gateway/envelope.ts";
 import type { GatewayConfig, InputConfig } from "../config/gateway_config.ts";
 import type { Change } from "../config/reload.ts";
+import { resolveAll } from "../address.ts";
 import { countText } from "../count_text.ts";
-import { Endpoint, type IoRoad } from "../endpoint.ts";
+import { Endpoint, type IoRoad, type Mirrored } from "../endpoint.ts";
 import { entityOptions } from "../entity_options.ts";
 import { openInput } from "../inputs/open.ts";
 import { FairleadType } from "../message_types.ts";
-import { Commits } from "../spool/commits.ts";
+import { Commits, type SpoolMirror } from "../spool/commits.ts";
 import { type OpenSpool, openSpool } from "../spool/open_spool.ts";
 import type { Spool } from "../spool/spool.ts";
+import { SpoolSnapshot } from "../spool/spool_snapshot.ts";
 import { makeStateDirectory } from "../state_directory.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
 import type { PathsOf } from "../status/snapshot.ts";
@@ -48,6 +53,15 @@ export interface GatewayOptions {
   readonly newSpoolId: boolean;
   /** Tells the paths of a session's MPTCP connection; without it they are not told. */
   readonly pathsOf?: PathsOf;
+  /** What ties it to the other box of a pair; absent without one. */
+  readonly pair?: GatewayPair;
+}
+
+/** How the other box of a pair has everything that this gateway promises. */
+export interface GatewayPair extends Mirrored {
+  readonly mirror: SpoolMirror;
+  /** Makes the sessions that the other box had those of a messenger. */
+  adoptInto(messenger: Messenger): void;
 }
 
 /** An input with what it was made from. */
@@ -109,7 +123,8 @@ export class Gateway implements IntakeTarget {
           `${countText(salvage.saved, "message was", "messages were")} saved and ${lost} lost`,
       );
     }
-    const gateway = new Gateway(options, opened);
+    const hubs = await resolveHubs(options);
+    const gateway = new Gateway(options, opened, hubs);
     try {
       for (const [name, input] of Object.entries(config.inputs)) {
         await gateway.#openInput(name, input);
@@ -122,8 +137,12 @@ export class Gateway implements IntakeTarget {
     return gateway;
   }
 
-  private constructor(options: GatewayOptions, opened: OpenSpool) {
-    const { alarms, auth, config, journal } = options;
+  private constructor(
+    options: GatewayOptions,
+    opened: OpenSpool,
+    hubs: ReadonlyMap<string, readonly EntityAddr[]>,
+  ) {
+    const { alarms, auth, config, journal, pair } = options;
     this.#config = config;
     this.#database = opened.database;
     this.#journal = journal;
@@ -131,9 +150,11 @@ export class Gateway implements IntakeTarget {
     this.pathsOf = options.pathsOf ?? null;
     this.lostAtStart = opened.salvage?.lost ?? 0;
     this.spool = opened.spool;
-    this.commits = new Commits(opened, config.spool.commitIntervalMs, () => {
+    const pump = (): void => {
       for (const sender of this.senders.values()) sender.pump();
-    });
+    };
+    const { commitIntervalMs } = config.spool;
+    this.commits = new Commits(opened, commitIntervalMs, pump, pair?.mirror ?? null);
     this.failed = this.commits.failed;
     this.#endpoint = new Endpoint({
       ...entityOptions(config.name),
@@ -141,12 +162,26 @@ export class Gateway implements IntakeTarget {
       io: config.io as IoRoad,
       transport: config.transport,
       onTcpOnly: (why) => journal.note(why),
+      mirrored: pair,
       messenger: { outboxBytesMax: OUTBOX_BYTES_MAX, backoffMaxMs: BACKOFF_MAX_MS },
     });
+    pair?.adoptInto(this.#endpoint.messenger);
     this.#endpoint.onEvent((event) => this.#handleEvent(event));
     this.#endpoint.handle((batch) => this.#handleBatch(batch));
     this.#router = this.#newRouter();
-    for (const [name, { addresses }] of Object.entries(config.hubs)) this.#dial(name, addresses);
+    const adopted = new Set(this.#endpoint.messenger.sessions.values());
+    for (const [name, { addresses }] of Object.entries(config.hubs)) {
+      const known = hubs.get(name) ?? [];
+      const session = [...adopted].find(({ target }) =>
+        target !== null && known.some((address) =>
+          address.equals(target)
+        )
+      ) ?? null;
+      if (session !== null) adopted.delete(session);
+      this.#dial(name, addresses, session);
+    }
+    // Of hubs that this box does not know: what was sent to them is in the spool.
+    for (const session of adopted) this.#endpoint.disconnect(session);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
@@ -211,6 +246,34 @@ export class Gateway implements IntakeTarget {
     return waiting.reduce((sum, count) => sum + count, 0);
   }
 
+  /**
+   * Ends at once, as another box goes on: nothing is drained, nobody is told, and nothing is written
+   * but what was.
+   */
+  async abandon(): Promise<void> {
+    clearInterval(this.#timer);
+    for (const sender of this.senders.values()) sender.close();
+    await this.#endpoint.close({ tellPeers: false });
+    await Promise.all([...this.inputs.values()].map(({ input }) => input.stop(0)));
+    await this.commits.abandon();
+    this.#database.close();
+  }
+
+  /** The sessions' journal: what a standby must have. */
+  get sessionJournal(): SessionJournal | null {
+    return this.#endpoint.messenger.journal;
+  }
+
+  /** Everything that is stored, in steps. */
+  spoolSnapshot(): SpoolSnapshot {
+    return new SpoolSnapshot(this.#database);
+  }
+
+  /** What the standby has acknowledged may leave. */
+  wake(): void {
+    this.#endpoint.wake();
+  }
+
   /** After `stop()`: nothing can be asked of it any more. */
   close(): void {
     this.#database.close();
@@ -244,13 +307,14 @@ export class Gateway implements IntakeTarget {
     this.#alarms.clear("input_closed", name);
   }
 
-  #dial(hub: string, addresses: readonly string[]): void {
+  #dial(hub: string, addresses: readonly string[], adopted: Session | null = null): void {
     const sender = new Sender({
       endpoint: this.#endpoint,
       spool: this.spool,
       gateway: this.#config.name,
       hub,
       addresses,
+      adopted,
       feedOf: (stream) => this.#router.feed(stream, hub),
       onAcknowledged: () => this.commits.touchAcknowledged(),
       note: (text) => this.#journal.note(text),
@@ -321,4 +385,17 @@ export class Gateway implements IntakeTarget {
     if (text === "") this.#alarms.clear(code, name);
     else this.#alarms.raise(code, level, text, name);
   }
+}
+
+/** Addresses of hubs, by which sessions of the other box are known; those that are not known are left out. */
+async function resolveHubs(
+  { config, pair }: GatewayOptions,
+): Promise<Map<string, readonly EntityAddr[]>> {
+  const found = new Map<string, readonly EntityAddr[]>();
+  if (pair === undefined) return found;
+  for (const [name, { addresses }] of Object.entries(config.hubs)) {
+    const resolved = await Promise.all(addresses.map((one) => resolveAll(one).catch(() => [])));
+    found.set(name, resolved.flat());
+  }
+  return found;
 }

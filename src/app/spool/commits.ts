@@ -72,6 +72,8 @@ export class Commits {
   #dueMs = 0;
   #lastMs = -Infinity;
   #stopped = false;
+  #abandoned = false;
+  #syncing: Promise<void> = Promise.resolve();
   #fail: (error: Error) => void = () => {};
 
   /**
@@ -143,6 +145,15 @@ export class Commits {
     await this.#commit();
   }
 
+  /** Ends at once: what was not written never will be, and nobody hears that anything was. */
+  async abandon(): Promise<void> {
+    this.#stopped = true;
+    this.#abandoned = true;
+    clearTimeout(this.#timer);
+    clearImmediate(this.#immediate);
+    await this.#syncing;
+  }
+
   #schedule(intervalMs: number): void {
     const dueMs = this.#lastMs + intervalMs;
     if (this.#timer !== undefined && this.#dueMs <= dueMs) return;
@@ -179,11 +190,14 @@ export class Commits {
     }
     const numbers = this.#spool.writtenNumbers();
     try {
-      await Promise.all([this.#database.sync(), this.#mirrored]);
+      const synced = this.#database.sync();
+      this.#syncing = synced.catch(() => {}); // told below
+      await Promise.all([synced, this.#mirrored]);
     } catch (error) {
       this.#fail(error as Error);
       return; // and stays busy: nothing is written any more
     }
+    if (this.#abandoned) return;
     this.#spool.synced(numbers);
     this.#busy = false;
     for (const { resolve } of waiters) resolve();

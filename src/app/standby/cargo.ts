@@ -7,8 +7,20 @@
 import type { Region } from "../../mem/region.ts";
 import type { PostWriter } from "../../wire/standby/post.ts";
 
+/** What carries a cargo's posts: the service of the pair. */
+export interface CargoLink {
+  /** Where records are written for {@linkcode CargoLink.flush}. */
+  readonly writer: PostWriter;
+  /** Sends what was written; its serial, or 0 when it did not leave. */
+  flush(): number;
+  /** True while increments are of use: a snapshot was sent, or is on its way. */
+  readonly follows: boolean;
+}
+
 /** One of it. */
 export interface Cargo {
+  /** Set once by the service. */
+  link: CargoLink;
   /** What is held, for the status. */
   readonly view: CargoView;
 
@@ -23,6 +35,8 @@ export interface Cargo {
 
   // ---- active
 
+  /** Nobody waits for the other box; false from when the cargo is whole in a snapshot. */
+  readonly alone: boolean;
   /** This box is active now: goes on with what is held. */
   take(): Promise<void>;
   /** Nothing may leave any more, from this moment on. */
@@ -33,12 +47,16 @@ export interface Cargo {
   writeSnapshot(writer: PostWriter, flush: () => number): "more" | "wait" | "done";
   /** The other box has all posts up to this serial. */
   handleAcked(serial: number): void;
-  /** The other box is away: nobody waits for it. */
-  handleAway(): void;
+  /** What was on its way to the other box is lost. */
+  handleLost(): void;
+  /** Nobody has to wait for the other box: what it holds is of an earlier term. */
+  handleAlone(): void;
 }
 
 /** What a cargo tells about itself. */
 export interface CargoView {
+  /** It works on this box. */
+  readonly running: boolean;
   readonly sessions: number;
   readonly messages: number;
   readonly spoolMessages: number;

@@ -18,7 +18,7 @@ import type { Session } from "../../proto/msgr2/session.ts";
 import { Election } from "../../proto/standby/election.ts";
 import type { ElectionAction, ElectionStored, TakeSource } from "../../proto/standby/orders.ts";
 import type { SaFigures } from "../../proto/xfrm/sa_table.ts";
-import { RecordKind } from "../../wire/standby/post.ts";
+import { type PostWriter, RecordKind } from "../../wire/standby/post.ts";
 import { parseWord, type StandbyWord, writeWord } from "../../wire/standby/words.ts";
 import type { StandbyConfig } from "../config/standby_config.ts";
 import { Associations, type Tell } from "./associations.ts";
@@ -101,6 +101,11 @@ export class StandbyService implements PairHandler {
   #snapshot: "none" | "associations" | "cargo" = "none";
   /** The other box has the last post when it has this number; 0: nobody waits for that. */
   #flushing = 0;
+  /** The term that is on the disk, and the one whose cargo the other box has. */
+  #storedTerm: number;
+  #gatedTerm = 0;
+  /** When the other box had everything for the last time. */
+  #syncedMs = -Infinity;
   #acting = false;
   #stopped = false;
 
@@ -129,6 +134,8 @@ export class StandbyService implements PairHandler {
     this.config = config;
     const localAddresses = config.addresses.map(({ address }) => address.split("/")[0]!);
     const instance = new NodeCrypto().randomBytes(16);
+    const stored = terms.read();
+    this.#storedTerm = stored.term;
     const { box, deadMs, group, heartbeatMs, leaseMs, preferred, role, witness } = config;
     this.election = new Election(
       {
@@ -142,7 +149,7 @@ export class StandbyService implements PairHandler {
         deadMs,
         leaseMs,
       },
-      terms.read(),
+      stored,
       nowMs(),
     );
     this.associations = config.associations
@@ -158,6 +165,7 @@ export class StandbyService implements PairHandler {
     this.in = new SyncIn({ store: this.associations?.store ?? null, cargo, tell });
     this.#link = new PairLink({ auth, handler: this, onEvent });
     this.out = new SyncOut(this.#link);
+    if (cargo !== null) cargo.link = this;
     this.#sad = new SadPages((word) => this.#link.say("peer", writeWord(word)));
     this.#carriers = new Carriers(config.watch, (up) => {
       this.election.handleCarrier(up, nowMs());
@@ -206,6 +214,16 @@ export class StandbyService implements PairHandler {
     return this.#addresses.taken;
   }
 
+  /** Where records are written for {@linkcode flush}. */
+  get writer(): PostWriter {
+    return this.out.writer;
+  }
+
+  /** True while increments are of use: a snapshot was begun. */
+  get follows(): boolean {
+    return !this.out.snapshotNeeded && this.election.role === "active";
+  }
+
   /** Something was written for the other box outside of a turn: it leaves now. */
   flush(): number {
     const serial = this.out.flush();
@@ -242,7 +260,6 @@ export class StandbyService implements PairHandler {
     else {
       this.election.handlePeerGone(now);
       this.#sad.fail("the other box is away");
-      this.#options.cargo?.handleAway();
     }
     this.#actNow(now);
   }
@@ -374,8 +391,7 @@ export class StandbyService implements PairHandler {
         return this.in.receiver.forget();
       case "becomeStandby":
         return this.#becomeStandby();
-      case "promoted":
-        for (const { resolve } of this.#waiting.splice(0)) resolve(action.term);
+      case "promoted": // told when the role is noted
         return;
       case "refuse":
         this.#options.tell("warning", action.why);
@@ -388,6 +404,7 @@ export class StandbyService implements PairHandler {
 
   #store(stored: ElectionStored): void {
     this.#options.terms.write(stored);
+    this.#storedTerm = stored.term;
     this.election.handleStored();
   }
 
@@ -441,6 +458,7 @@ export class StandbyService implements PairHandler {
       ? `This box is ${role}`
       : `This box is ${role}, was ${this.#role}`;
     this.#role = role;
+    if (role === "active") { for (const { resolve } of this.#waiting.splice(0)) resolve(term); }
     this.#options.onRole(role, term, `${text} (term ${term})`);
   }
 
@@ -449,7 +467,21 @@ export class StandbyService implements PairHandler {
   #needSnapshot(): void {
     this.out.needSnapshot();
     this.#snapshot = "none";
+    this.#options.cargo?.handleLost();
     this.#poller.wake();
+  }
+
+  /**
+   * A cargo that waits for the other box does not wait for ever: once that does not follow, what it holds
+   * is made of an earlier term, which nobody goes on with, and then nobody waits.
+   */
+  #watchAlone(now: number): void {
+    const { cargo } = this.#options;
+    if (cargo === null || cargo.alone || this.election.role !== "active") return;
+    if (this.#storedTerm > this.#gatedTerm) return cargo.handleAlone();
+    if (this.isSynced) this.#syncedMs = now;
+    const late = now - this.#syncedMs >= this.config.deadMs;
+    if (late || this.out.snapshotNeeded) this.election.handleAlone(now);
   }
 
   /** Everything that is to be sent at the moment. */
@@ -458,7 +490,8 @@ export class StandbyService implements PairHandler {
     if (role !== "active" && role !== "yielding") return;
     if (this.out.snapshotNeeded) {
       const ready = peer.known && peer.term === term && this.#link.reaches("peer");
-      if (!ready || peer.role !== "standby") return;
+      const { cargo } = this.#options;
+      if (!ready || peer.role !== "standby" || cargo?.alone === false) return;
       this.#beginSnapshot(term);
     }
     if (this.#snapshot !== "none") this.#continueSnapshot(now);
@@ -491,6 +524,8 @@ export class StandbyService implements PairHandler {
       const state = cargo === null ? "done" : cargo.writeSnapshot(out.writer, flush);
       if (state === "wait") return;
       if (state === "more") continue;
+      this.#gatedTerm = this.election.term;
+      this.#syncedMs = now;
       out.writer.mark(RecordKind.SnapshotEnd);
       this.#snapshot = "none";
       flush();
@@ -536,6 +571,7 @@ export class StandbyService implements PairHandler {
     if (now >= this.election.pollDeadline()) this.election.handleDeadline(now);
     this.#act(now);
     const more = this.associations?.turn(now) ?? false;
+    this.#watchAlone(now);
     this.#mirror(now);
     return more;
   }
@@ -543,6 +579,9 @@ export class StandbyService implements PairHandler {
   #deadline(): number {
     const { associations, election, out } = this;
     let next = election.pollDeadline();
+    if (this.#options.cargo?.alone === false) {
+      next = Math.min(next, nowMs() + this.config.deadMs / 2);
+    }
     if (associations !== null) {
       next = Math.min(next, associations.pollDeadline());
       const sends = election.role === "active" && !out.snapshotNeeded && !out.full;

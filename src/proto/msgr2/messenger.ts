@@ -113,6 +113,8 @@ export class Messenger {
 
   /** Called when something new is to be done from outside of a turn: the loop sets it. */
   onWork: () => void = () => {};
+  /** False while nothing may be read or sent: another box may have the sessions by now. */
+  mayRun: () => boolean = () => true;
 
   #nextId = 1;
   #globalSeq = 0;
