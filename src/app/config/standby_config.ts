@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { AUTH_SCHEMA, LOG_SCHEMA, STATE_SCHEMA } from "./common_config.ts";
+import type { AuthConfig, LOG_SCHEMA } from "./common_config.ts";
 import { ADDRESS_BITS, LINK_NAME, MSGR2_ADDRESS, PORT_NAME, SOCKET_PATH } from "./forms.ts";
-import type { Infer, ObjectSchema } from "./schema.ts";
+import type { Infer } from "./schema.ts";
 
 const STANDBY_KEYS = {
   role: {
@@ -170,15 +170,8 @@ export type StandbyConfig = Infer<typeof STANDBY_SCHEMA["of"]>;
 export interface StandbyFile {
   readonly name: string;
   readonly state: string | null;
-  readonly auth: Infer<typeof AUTH_SCHEMA>;
+  readonly auth: AuthConfig;
   readonly log: Infer<typeof LOG_SCHEMA>;
   readonly status: false | { readonly listen: string };
   readonly standby: StandbyConfig;
 }
-
-/** Its table. */
-export const STANDBY_FILE_SCHEMA = {
-  kind: "object",
-  about: "Configuration of fairlead standby run; it takes a gateway's file too.",
-  keys: { state: STATE_SCHEMA, auth: AUTH_SCHEMA, log: LOG_SCHEMA, standby: STANDBY_SCHEMA },
-} as const satisfies ObjectSchema;

@@ -36,6 +36,8 @@ import { VirtualAddressKeeper } from "./virtual_address_keeper.ts";
 const SNAPSHOT_AHEAD_BYTES = 2 * 1024 * 1024;
 /** How long a promotion may take until whoever asked is told. */
 const PROMOTE_MS = 15_000;
+/** A box that lives and acknowledges nothing for so long has a disk that hangs. */
+const STALLED_MS = 5000;
 /** A turn that failed is tried again after this. */
 const REST_MS = 500;
 
@@ -206,7 +208,10 @@ export class StandbyService implements PairHandler {
 
   /** True while the other box has everything up to what is on its way. */
   get isSynced(): boolean {
-    return !this.out.snapshotNeeded && this.#snapshot === "none" && this.#link.reaches("peer");
+    const { election, out } = this;
+    const now = nowMs();
+    const lives = election.peer.lives(now, this.config.deadMs) && out.stalledFor(now) < STALLED_MS;
+    return lives && !out.snapshotNeeded && this.#snapshot === "none";
   }
 
   /** True while this box has the addresses of the active role. */

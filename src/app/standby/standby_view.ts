@@ -79,6 +79,8 @@ export interface StandbyView {
   };
   readonly ipsec: {
     readonly sas: readonly SaView[];
+    /** SAs that this kernel has, with those that are only reserved; -1 when it does not tell. */
+    readonly kernelSas: number;
     readonly policies: number;
     readonly events: number;
     /** Times that the kernel had to drop events, after each of which all was read anew. */

@@ -98,6 +98,7 @@ export class StandbyViews {
     const { kernel, mirror } = associations;
     return {
       sas: this.#sas(now),
+      kernelSas: kernel.countSas(),
       policies: mirror.policyCount,
       events: kernel.events,
       overruns: kernel.overruns,

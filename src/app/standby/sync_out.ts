@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { nowMs } from "../../io/clock.ts";
 import { SyncSender } from "../../proto/standby/sync_stream.ts";
 import { PostWriter } from "../../wire/standby/post.ts";
 import type { PairLink } from "./pair_link.ts";
@@ -24,6 +25,8 @@ export class SyncOut {
   readonly #sender = new SyncSender(POSTS_MAX, BYTES_MAX);
   readonly #link: PairLink;
   #term = 0;
+  /** Since when the other box has acknowledged nothing although there is something. */
+  #stalledMs = Infinity;
   /** Serial of the link's post before the one with number 1. */
   #base = 0;
   #lastSerial = 0;
@@ -63,6 +66,11 @@ export class SyncOut {
     return this.#sender.unackedBytes;
   }
 
+  /** How long it has acknowledged nothing of what is on its way. */
+  stalledFor(now: number): number {
+    return Math.max(0, now - this.#stalledMs);
+  }
+
   /** Nothing that was sent counts any more: a new session, a RESYNC, a new term. */
   needSnapshot(): void {
     this.#sender.needSnapshot();
@@ -72,6 +80,7 @@ export class SyncOut {
   begin(term: number): void {
     this.#term = term;
     this.#base = this.#lastSerial;
+    this.#stalledMs = Infinity;
     this.#sender.begin();
   }
 
@@ -94,6 +103,7 @@ export class SyncOut {
       return 0;
     }
     this.bytes += post.length;
+    if (this.#stalledMs === Infinity) this.#stalledMs = nowMs();
     this.#lastSerial = serial;
     return serial;
   }
@@ -101,5 +111,6 @@ export class SyncOut {
   /** The other box has everything up to this serial. */
   handleAcknowledged(serial: number): void {
     if (serial > this.#base) this.#sender.handleAcked(serial - this.#base);
+    this.#stalledMs = this.#sender.unackedPosts > 0 ? nowMs() : Infinity;
   }
 }

@@ -14,6 +14,7 @@ import type { Region } from "../../mem/region.ts";
 import { errorText, NetlinkError, readError } from "../../wire/netlink/error.ts";
 import { addNlmsgFlags, Nlmsg, NlmsgFlag, NlmsgType, readNlmsg } from "../../wire/netlink/nlmsg.ts";
 import { XfrmGroup } from "../../wire/netlink/xfrm.ts";
+import { readSadInfo, SadInfo, writeSadInfoGet } from "../../wire/netlink/xfrm_info.ts";
 import { writePolicyDump } from "../../wire/netlink/xfrm_policy.ts";
 import { writeSaDump } from "../../wire/netlink/xfrm_sa.ts";
 import { NetlinkChannel, type OnMessage } from "../netlink_channel.ts";
@@ -117,6 +118,17 @@ export class XfrmKernel {
       onMessage,
       restart,
     );
+  }
+
+  /** How many SAs the kernel has, larval ones too; -1 when it does not tell. */
+  countSas(): number {
+    const channel = this.#requests;
+    const info = new SadInfo();
+    info.count = -1;
+    const size = writeSadInfoGet(channel.out, 0, channel.next());
+    addNlmsgFlags(channel.out, 0, NlmsgFlag.Ack);
+    channel.request(size, (from, message) => void readSadInfo(from, message, info));
+    return info.count;
   }
 
   /**
