@@ -18,6 +18,7 @@ import {
   type Listening,
 } from "./checks_network.ts";
 import { checkPaths } from "./checks_paths.ts";
+import { checkStandby } from "./checks_standby.ts";
 import { checkDisk, checkState, checkStorage, placeOf } from "./checks_storage.ts";
 import {
   checkClock,
@@ -33,7 +34,8 @@ import {
   timeSynchronised,
 } from "./checks_system.ts";
 import { type GatewayConfig, loadGatewayConfig } from "./config/gateway_config.ts";
-import { problemText } from "./config/problem.ts";
+import { type Problem, problemText } from "./config/problem.ts";
+import { loadStandbyConfig } from "./config/standby_file.ts";
 import { countText } from "./count_text.ts";
 import type { IoRoad } from "./endpoint.ts";
 
@@ -51,6 +53,14 @@ export async function checkFor(file: string, io: IoRoad): Promise<Check[]> {
   const about = { name: "configuration", why: "the gateway starts with it", needed: true };
   const remedy = `correct it; fairlead gateway --config ${file} --check looks again`;
   const loaded = await loadGatewayConfig(file);
+  if (loaded.config === null && loaded.problems.every(isOfSessions)) {
+    const { config } = await loadStandbyConfig(file);
+    if (config !== null) {
+      const box = { ...config, spool: null, watchdog: null, inputs: {}, paths: false } as const;
+      const usable = ok(about, `${file} can be used by fairlead standby run`);
+      return [usable, ...checkBox(io, box)];
+    }
+  }
   const problems = "problems" in loaded ? loaded.problems : loaded.warnings;
   const told = problems.map((problem) =>
     problem.level === "error"
@@ -65,8 +75,18 @@ export async function checkFor(file: string, io: IoRoad): Promise<Check[]> {
   return [usable, ...told, ...checkBox(io === "auto" ? config.io : io, config)];
 }
 
+/** What only a gateway lacks: a box that carries over IPsec alone has no hubs and no spool. */
+function isOfSessions({ level, path }: Problem): boolean {
+  return level === "warning" || path === "hubs" || path === "state";
+}
+
+/** What of a configuration says what is needed. */
+type Wanted =
+  & Pick<GatewayConfig, "state" | "watchdog" | "inputs" | "paths" | "standby" | "status">
+  & { readonly spool: GatewayConfig["spool"] | null };
+
 /** Without a configuration: what a box should have, and the current directory as its state. */
-function checkBox(io: IoRoad, config: GatewayConfig | null): Check[] {
+function checkBox(io: IoRoad, config: Wanted | null): Check[] {
   const { state, spool, watchdog } = config ?? { state: null, spool: null, watchdog: null };
   const inputs = Object.values(config?.inputs ?? {});
   const paths = (type: string): string[] =>
@@ -81,6 +101,7 @@ function checkBox(io: IoRoad, config: GatewayConfig | null): Check[] {
   const directory = resolve(state ?? ".");
   const place = placeOf(directory);
   const managed = config?.paths || null;
+  const time = checkTime(runningPrograms(), timeSynchronised());
   return [
     checkLibc(ffi),
     checkEpoll(mainRoad),
@@ -98,12 +119,13 @@ function checkBox(io: IoRoad, config: GatewayConfig | null): Check[] {
     checkMptcp(readText("/proc/sys/net/mptcp/enabled"), managed?.namespaces.length === 0),
     ...checkPaths(managed, who),
     checkXfrm(),
+    ...checkStandby(config?.standby || null, time.status === "ok"),
     checkCapabilities(who),
     ...(listening.length > 0
       ? [checkPorts(listening, who, lowPort), checkAddresses(listening)]
       : []),
     checkClock(new Date()),
-    checkTime(runningPrograms(), timeSynchronised()),
+    time,
     ...(state === null ? [] : [checkState(directory)]),
     checkDisk(directory, place, spool?.place === "disk" ? spool.bytesMax : 0),
     checkStorage(directory, place),
@@ -115,9 +137,10 @@ function checkBox(io: IoRoad, config: GatewayConfig | null): Check[] {
   ];
 }
 
-function listeningOf({ inputs, status }: GatewayConfig): Listening[] {
+function listeningOf({ inputs, standby, status }: Wanted): Listening[] {
   const found = Object.entries(inputs).flatMap(([name, input]) =>
     "listen" in input ? [{ path: `inputs.${name}.listen`, address: input.listen }] : []
   );
+  if (standby) found.push({ path: "standby.listen", address: standby.listen });
   return status ? [...found, { path: "status.listen", address: status.listen }] : found;
 }

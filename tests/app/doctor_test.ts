@@ -36,6 +36,15 @@ import {
   checkPathSocket,
   checkUplinks,
 } from "../../src/app/checks_paths.ts";
+import {
+  checkAnnouncements,
+  checkEsp,
+  checkFence,
+  checkLink,
+  checkPairClock,
+  checkStandby,
+  checkThresholds,
+} from "../../src/app/checks_standby.ts";
 import { checkDisk, checkState, checkStorage, placeOf } from "../../src/app/checks_storage.ts";
 import {
   checkClock,
@@ -48,6 +57,8 @@ import {
 } from "../../src/app/checks_system.ts";
 import type { PathsConfig } from "../../src/app/config/paths_config.ts";
 import { loadPathsConfig } from "../../src/app/config/paths_file.ts";
+import type { StandbyConfig } from "../../src/app/config/standby_config.ts";
+import { loadStandbyConfig } from "../../src/app/config/standby_file.ts";
 import { libcAvailable } from "../../src/io/libc.ts";
 import { CONNECTIONS_MAX } from "../../src/mem/limits.ts";
 import { Fairlead } from "./fairlead.ts";
@@ -64,6 +75,10 @@ const NAMES = [
     "sock_diag",
     "uplinks",
     "XFRM",
+    "ESP",
+    "SA events",
+    "fence",
+    "announcements",
     "capabilities",
     "clock",
     "time source",
@@ -472,6 +487,119 @@ Deno.test("paths: a configuration needs them; a namespace that is not there is t
   );
   assert.deepEqual(names(elsewhere), ["namespace fairlead-none", "path rights"]);
   assert.equal(status(elsewhere[0]!), "missing");
+});
+
+async function standbyOf(value: Record<string, unknown>): Promise<StandbyConfig> {
+  const addresses = { listen: "v2:127.0.0.1:0", peer: "v2:127.0.0.1:6810" };
+  const { config } = await loadStandbyConfig(null, [
+    { path: "standby", value: { role: "active", ...addresses, ...value }, from: "test" },
+    { path: "state", value: "/var/lib/fairlead", from: "test" },
+  ]);
+  assert.ok(config !== null);
+  return config.standby;
+}
+
+Deno.test("standby: ESP is there when only the key of an SA is wrong", () => {
+  const esp = (errno: number, text = ""): Check => checkEsp({ errno, text }, true);
+  assert.equal(status(esp(22)), "ok"); // EINVAL
+  const away = esp(93, "Requested type not found");
+  assert.deepEqual([status(away), away.needed], ["missing", true]);
+  assert.match(away.found, /\(EPROTONOSUPPORT\), Requested type not found$/);
+  assert.match(away.remedy, /^modprobe esp4 esp6/);
+  assert.equal(status(esp(38)), "missing"); // ENOSYS: no AES-GCM
+  const denied = esp(1); // EPERM: nobody knows
+  assert.equal(status(denied), "limited");
+  assert.match(denied.found, /cannot be tried without CAP_NET_ADMIN/);
+});
+
+Deno.test("standby: thresholds of new SAs are told, and must be set", () => {
+  const now = { packets: 2, timerMs: 1000 };
+  assert.match(checkThresholds(now, true, true).found, /etime = 1000 ms, .*rseqth = 2 packets/);
+  assert.equal(status(checkThresholds(now, true, true)), "ok");
+  assert.equal(status(checkThresholds(now, false, true)), "missing");
+  assert.match(checkThresholds(now, false, true).remedy, /ProtectKernelTunables=no/);
+  assert.equal(status(checkThresholds(now, false, false)), "limited");
+  assert.equal(status(checkThresholds(null, true, false)), "missing");
+});
+
+Deno.test("standby: only role auto without addresses cannot do without the fence", async () => {
+  const witness = { role: "auto", witness: "v2:127.0.0.1:6820" };
+  const addresses = [{ interface: "lo", address: "10.0.0.1/24" }];
+  const alone = await standbyOf(witness);
+  const fence = (config: StandbyConfig | null): Check => checkFence("no nf_tables", config);
+  assert.equal(status(checkFence(null, alone)), "ok");
+  assert.deepEqual([status(fence(alone)), fence(alone).needed], ["missing", true]);
+  assert.equal(status(fence(await standbyOf({ ...witness, addresses }))), "limited");
+  assert.equal(status(fence(await standbyOf({}))), "limited");
+  assert.deepEqual([status(fence(null)), fence(null).needed], ["limited", false]);
+});
+
+Deno.test("standby: announcements are needed where addresses move, links where they are named", () => {
+  assert.equal(status(checkAnnouncements("", true)), "ok");
+  assert.equal(status(checkAnnouncements("EPERM", true)), "missing");
+  assert.equal(status(checkAnnouncements("EPERM", false)), "limited");
+  assert.equal(status(checkLink("standby.watch[0]", "eth0", 2)), "ok");
+  const absent = checkLink("standby.watch[0]", "eth9", -19);
+  assert.deepEqual([status(absent), absent.needed], ["missing", true]);
+  assert.match(absent.why, /standby\.watch\[0\] names it/);
+});
+
+Deno.test("standby: the clock is one of two, and this box sees its own", () => {
+  assert.equal(status(checkPairClock(true)), "ok");
+  assert.equal(status(checkPairClock(false)), "limited");
+  assert.match(checkPairClock(false).why, /both boxes must have the same$/);
+});
+
+Deno.test("standby: what is looked at depends on the configuration", async () => {
+  const names = (checks: Check[]): string[] => checks.map(({ name }) => name);
+  const plain = checkStandby(null, true);
+  assert.deepEqual(names(plain), ["ESP", "SA events", "fence", "announcements"]);
+  assert.ok(plain.every(({ needed }) => !needed));
+  const sessions = checkStandby(await standbyOf({ associations: false }), true);
+  assert.deepEqual(names(sessions), ["announcements", "pair clock"]);
+});
+
+Deno.test({
+  name: "standby: interfaces that are not there are told by their key",
+  ignore: !libcAvailable(),
+  async fn(): Promise<void> {
+    const config = await standbyOf({
+      associations: false,
+      addresses: [{ interface: "fairlead-none", address: "10.0.0.1/24" }],
+      watch: ["lo"],
+    });
+    const [, , address, watched] = checkStandby(config, true);
+    assert.deepEqual([status(address!), address!.needed], ["missing", true]);
+    assert.match(address!.why, /^standby\.addresses\[0\] names it$/);
+    assert.equal(status(watched!), "ok");
+  },
+});
+
+Deno.test("standby: doctor looks at where a configuration's box listens for the other one", async () => {
+  await inFolder(async (folder) => {
+    const file = `${folder}/gateway.jsonc`;
+    const standby = {
+      role: "active",
+      listen: "v2:192.0.2.1:6810", // RFC 5737: nobody has it
+      peer: "v2:127.0.0.1:6810",
+      associations: false,
+    };
+    const hubs = { hq: { addresses: ["v2:192.0.2.2:3300"] } };
+    await Deno.writeTextFile(file, JSON.stringify({ state: folder, standby, hubs, status: false }));
+    const checks = await checkFor(file, "auto");
+    const addresses = checks.find(({ name }) => name === "addresses")!;
+    assert.equal(addresses.status, "missing");
+    assert.match(addresses.found, /^192\.0\.2\.1: /);
+    assert.ok(checks.some(({ name }) => name === "pair clock"));
+    // A box that is only one of a pair has the same file without hubs.
+    await Deno.writeTextFile(file, JSON.stringify({ standby, status: false }));
+    const alone = await checkFor(file, "auto");
+    assert.match(alone[0]!.found, /can be used by fairlead standby run$/);
+    assert.equal(alone.find(({ name }) => name === "addresses")!.status, "missing");
+    await Deno.writeTextFile(file, JSON.stringify({ standby, inputs: { a: 1 }, status: false }));
+    const [wrong] = await checkFor(file, "auto");
+    assert.deepEqual([wrong!.name, wrong!.status], ["configuration", "missing"]);
+  });
 });
 
 Deno.test("a configuration says what is needed", async () => {

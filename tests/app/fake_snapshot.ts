@@ -4,6 +4,8 @@
  *
  * @module
  */
+import type { SaView } from "../../src/proto/xfrm/sa_table.ts";
+import type { LagPoint, StandbyView } from "../../src/app/standby/standby_view.ts";
 import type { PortStatus, SessionStatus, Snapshot } from "../../src/app/status/snapshot.ts";
 
 /** When the fakes started: 2026-03-01T08:00:00Z. */
@@ -81,7 +83,7 @@ export function fakeGateway(seconds: number): Snapshot {
       { name: "eth0", state: "active", text: "10.0.0.7 to 10.0.0.5, 12 ms" },
       { name: "wwan0", state: "backup", text: "100.72.4.9 to 198.51.100.5, 58 ms" },
     ],
-    standby: { state: "in step", text: "client.harbour-8 follows, 40 ms behind" },
+    standby: fakeStandby(seconds),
     events: [
       { atMs: STARTED_MS, text: "Session with hq stands (secure)" },
       { atMs: nowMs - 15_060_000, text: "No connection with hq: Connection reset by peer" },
@@ -146,6 +148,140 @@ export function fakeHub(seconds: number): Snapshot {
       port("live", "sse", "/stream/live", arrived * 3, { required: false, dropped: 40 }),
     ],
   };
+}
+
+/** The active box of a pair with 24 SAs, of which every third is behind; a witness grants its lease. */
+export function fakeStandby(seconds: number): StandbyView {
+  return {
+    group: "harbour",
+    box: "harbour-7",
+    mode: "auto",
+    role: "active",
+    term: 7,
+    ready: true,
+    split: false,
+    takeovers: 2,
+    takeoverMs: 38,
+    takeoverProblems: [],
+    peer: {
+      address: "v2:10.9.9.2:6810",
+      box: "harbour-8",
+      reached: true,
+      role: "standby",
+      term: 7,
+      roundTripMs: 0.5,
+      heardMsAgo: 80,
+    },
+    witness: {
+      address: "v2:hub.example:6820",
+      reached: true,
+      refusal: "",
+      leaseLeftMs: 1200,
+    },
+    fence: { there: true, open: true, dropped: 12 },
+    addresses: { taken: true, list: ["10.0.0.1/24 eth0", "fd00::1/64 eth0"] },
+    sync: {
+      synced: true,
+      sent: grown(seconds, 30),
+      acked: grown(seconds, 30) - 1,
+      unackedBytes: 912,
+      bytesSent: grown(seconds, 14_000),
+      snapshots: 3,
+      held: 0,
+      bytesHeld: 0,
+      staleTerm: 1,
+      duplicates: 2,
+      gaps: 3,
+      refused: 4,
+      resyncs: 5,
+    },
+    ipsec: {
+      sas: Array.from({ length: 24 }, (_, index) => fakeSa(index, seconds)),
+      kernelSas: 25,
+      policies: 36,
+      events: grown(seconds, 240),
+      overruns: 1,
+      dumps: 2,
+      inbound: "lossless",
+    },
+    cargo: {
+      running: true,
+      sessions: 2,
+      messages: 33,
+      spoolMessages: 340,
+      spoolBytes: 41_234_567,
+      addedLatencyMs: 0.8,
+      mode: "sync",
+    },
+    lag: lagPoints(seconds),
+  };
+}
+
+/** One box of a pair that does nothing else: what `fairlead standby run` reports of the standby. */
+export function fakeBox(seconds: number): Snapshot {
+  const { alarms, events, nowMs, process, ready, startedMs, version } = fakeGateway(seconds);
+  const active = fakeStandby(seconds);
+  const { peer } = active;
+  return {
+    role: "standby",
+    name: "harbour-8",
+    version,
+    nowMs,
+    startedMs,
+    ready,
+    alarms,
+    sessions: [],
+    standby: {
+      ...active,
+      box: "harbour-8",
+      role: "standby",
+      takeovers: 0,
+      peer: { ...peer, box: "harbour-7", role: "active", address: "v2:10.9.9.1:6810" },
+      witness: { ...active.witness!, leaseLeftMs: 0 },
+      fence: { there: true, open: false, dropped: 0 },
+      addresses: { ...active.addresses, taken: false },
+      cargo: null,
+    },
+    events,
+    process,
+  };
+}
+
+/** An SA of the fake pair; of two one is for what leaves. */
+export function fakeSa(index: number, seconds: number): SaView {
+  const behind = index % 3 === 0;
+  const sent = index % 2 === 0;
+  const moved = grown(seconds, 100 + index);
+  return {
+    key: `10.9.${index}.${sent ? 2 : 1} esp 0x${(0x1000 + index).toString(16).padStart(8, "0")}`,
+    direction: sent ? "out" : "in",
+    oseq: sent ? moved : 0,
+    seq: sent ? 0 : moved,
+    bytes: moved * 900,
+    packets: moved,
+    lagPackets: behind ? index + 1 : 0,
+    lagMs: behind ? 10 + index : 0,
+    eventsPerSecond: 10,
+    packetsPerSecond: 100 + index,
+    peakPerSecond: 140 + index,
+    jump: sent ? 256 + index : 0,
+    lastEventMsAgo: 40,
+    drops: index === 5 ? 17 : 0,
+    polled: index === 7,
+  };
+}
+
+/** Of the last five minutes, a point each second. */
+function lagPoints(seconds: number): LagPoint[] {
+  return Array.from({ length: 300 }, (_, index) => {
+    const second = Math.floor(seconds) - 299 + index;
+    return {
+      atMs: STARTED_MS + second * 1000,
+      lagMs: 40 + Math.round(30 * Math.sin(second / 9)),
+      lagPackets: 100 + Math.round(60 * Math.sin(second / 7)),
+      packetsPerSecond: 2400,
+    };
+  });
 }
 
 function session(nowMs: number, name: string, more: Partial<SessionStatus>): SessionStatus {

@@ -4,7 +4,14 @@ import { faults, health, statusReport, totals } from "../../src/app/status/healt
 import { metricsText } from "../../src/app/status/metrics.ts";
 import { Rates } from "../../src/app/status/rates.ts";
 import type { Alarm } from "../../src/app/status/snapshot.ts";
-import { fakeGateway, fakeHub, fakeTrouble, HOSTILE_NAME } from "./fake_snapshot.ts";
+import {
+  fakeBox,
+  fakeGateway,
+  fakeHub,
+  fakeStandby,
+  fakeTrouble,
+  HOSTILE_NAME,
+} from "./fake_snapshot.ts";
 
 interface Family {
   type: string;
@@ -48,6 +55,7 @@ const SNAPSHOTS = [
   { what: "a gateway", snapshot: fakeGateway(5000) },
   { what: "a gateway in trouble", snapshot: fakeTrouble(5000) },
   { what: "a hub", snapshot: fakeHub(5000) },
+  { what: "a box of a pair", snapshot: fakeBox(5000) },
 ];
 
 Deno.test.each(SNAPSHOTS)("metrics of $what follow format and conventions", ({ snapshot }) => {
@@ -94,6 +102,42 @@ Deno.test("metrics say what the snapshot says, in base units", () => {
   for (const name of hub.keys()) assert.doesNotMatch(name, /_(input|spool|upstream)_/);
 });
 
+Deno.test("metrics of a pair tell role, lag and what was refused, without a label for each SA", () => {
+  const families = parse(metricsText(fakeGateway(5000)));
+  const value = (name: string, labels = ""): number | undefined =>
+    families.get(`fairlead_standby_${name}`)?.samples.get(labels);
+  assert.equal(value("role", '{group="harbour",box="harbour-7",role="active"}'), 1);
+  assert.deepEqual([value("active"), value("term"), value("synced"), value("sas")], [1, 7, 1, 24]);
+  // SAs 0, 3, … 21 are behind by one packet more than their number.
+  assert.deepEqual([value("lag_packets"), value("lag_seconds")], [92, 0.031]);
+  assert.deepEqual([value("overruns_total"), value("resyncs_total")], [1, 5]);
+  assert.deepEqual([value("refused_posts_total"), value("takeovers_total")], [4, 2]);
+  assert.deepEqual([value("fence_open"), value("fence_dropped_packets_total")], [1, 12]);
+  assert.deepEqual([value("witness_reached"), value("witness_lease_seconds")], [1, 1.2]);
+  assert.equal(value("peer_round_trip_seconds"), 0.0005);
+  assert.equal(value("added_latency_seconds"), 0.0008);
+  for (const [name, { samples }] of families) {
+    if (name.startsWith("fairlead_standby_")) assert.equal(samples.size, 1, name);
+  }
+  const box = parse(metricsText(fakeBox(5000)));
+  assert.deepEqual([...box.get("fairlead_standby_active")!.samples.values()], [0]);
+  assert.ok(!box.has("fairlead_standby_spool_messages"), "there is no gateway");
+  assert.ok(!parse(metricsText(fakeHub(5000))).has("fairlead_standby_term"));
+});
+
+Deno.test("a pair without IPsec, witness or addresses has no metrics of those", () => {
+  const standby = { ...fakeStandby(1), ipsec: null, witness: null };
+  const peer = { ...standby.peer, roundTripMs: -1 };
+  const addresses = { taken: false, list: [] };
+  const text = metricsText({ ...fakeBox(1), standby: { ...standby, peer, addresses } });
+  const families = parse(text);
+  assert.ok(families.has("fairlead_standby_term"));
+  for (const name of ["sas", "lag_packets", "fence", "witness_reached", "addresses_taken"]) {
+    assert.ok(!families.has(`fairlead_standby_${name}`), name);
+  }
+  assert.ok(!families.has("fairlead_standby_peer_round_trip_seconds"), "it was not measured");
+});
+
 Deno.test("a hostile name is one escaped label", () => {
   const snapshot = fakeHub(10);
   snapshot.sessions[0]!.name = `${HOSTILE_NAME}\n# TYPE evil counter\nevil 1`;
@@ -130,6 +174,12 @@ Deno.test("all is well in one sentence, without a number that would change by it
       problems: [],
     });
   }
+  assert.match(health(fakeBox(1)).text, /^All is well: this box can take over/);
+  const active = { ...fakeBox(1), standby: fakeStandby(1) };
+  assert.match(health(active).text, /^All is well: this box is active, and the other one can/);
+  // A gateway that is held for the other box takes no messages.
+  const held = { ...fakeGateway(1), standby: fakeBox(1).standby! };
+  assert.match(health(held).text, /^All is well: this box can take over/);
   const { sessions: _, ...empty } = fakeHub(1);
   assert.match(health({ ...empty, sessions: [] }).text, /waiting for the first gateway/);
 });
@@ -160,6 +210,28 @@ Deno.test("trouble of a required output is an error, of another a warning", () =
   ]);
 });
 
+Deno.test("a report has the worst SAs of a pair, and says how many there are", () => {
+  const report = statusReport(fakeGateway(100));
+  const { sas } = report.standby!.ipsec!;
+  assert.deepEqual([sas.length, report.saCount], [10, 24]);
+  const behind = sas.map(({ lagPackets }) => lagPackets);
+  assert.deepEqual(behind, [22, 19, 16, 13, 10, 7, 4, 1, 0, 0]);
+  assert.equal(statusReport(fakeHub(100)).saCount, 0);
+  const alone = { ...fakeBox(1), standby: { ...fakeStandby(1), ipsec: null } };
+  assert.deepEqual([statusReport(alone).saCount, statusReport(alone).standby!.ipsec], [0, null]);
+});
+
+Deno.test("an active box whose standby is away is a warning by its alarm", () => {
+  const alarm = {
+    code: "standby_away",
+    level: "warning",
+    sinceMs: 0,
+    text: "No other box could take over",
+  } as const;
+  const { level, text } = health({ ...fakeBox(1), alarms: [alarm] });
+  assert.deepEqual([level, text], ["warning", alarm.text]);
+});
+
 Deno.test("not ready without a reason is told", () => {
   const snapshot = fakeGateway(1);
   snapshot.ready = false;
@@ -170,6 +242,8 @@ const ERRORS = [
   { code: "spool_fails", breaks: true },
   { code: "hub_database", breaks: true },
   { code: "output_archive", breaks: true },
+  { code: "standby_fenced", breaks: false },
+  { code: "standby_split", breaks: false },
   { code: "input_closed", breaks: true },
   { code: "hub_refuses", breaks: false },
   { code: "gateway_refused", breaks: false },

@@ -4,7 +4,7 @@ import { statusReport } from "../../src/app/status/health.ts";
 import { Rates } from "../../src/app/status/rates.ts";
 import { openStatus } from "../../src/app/status/server.ts";
 import { topRows } from "../../src/app/status/top_view.ts";
-import { fakeGateway, fakeHub, fakeTrouble, HOSTILE_NAME } from "./fake_snapshot.ts";
+import { fakeBox, fakeGateway, fakeHub, fakeTrouble, HOSTILE_NAME } from "./fake_snapshot.ts";
 
 const TOP = import.meta.resolve("../../src/app/commands/top.ts");
 
@@ -36,10 +36,21 @@ Deno.test("rows tell name, health, spool, sessions, inputs, paths and events", (
     /^hq +connecting +12 min +- +\d+ +0 +33 +2 secure v2:10\.0\.0\.5:3300$/m,
     /^meter +serial .* Cannot open \/dev\/ttyUSB0: no such device \(\/dev\/ttyUSB0\)$/m,
     /^wwan0 +backup/m,
-    /^standby +in step +client\.harbour-8 follows/m,
+    /^STANDBY +active harbour-8 has everything \(term 7\)$/m,
+    /^witness +v2:hub\.example:6820, reached, lease for 1\.2 s more$/m,
+    /^10\.9\.21\.1 esp 0x00001015 +in +\d+ +22 +31 ms/m,
+    /^and 19 more SAs: fairlead standby status --all$/m,
     /No connection with hq: No answer for 20 s$/m,
   ];
   for (const pattern of wanted) assert.match(text, pattern);
+});
+
+Deno.test("a box that is only one of a pair has rows for that, and none for messages", () => {
+  const text = shown(fakeBox(90_000));
+  assert.match(text, /^harbour-8 {2}fairlead standby 0\.1\.0 {2}up/);
+  assert.match(text, /^STANDBY +standby holds everything of harbour-7 \(term 7\)$/m);
+  assert.match(text, /^other box harbour-7 at v2:10\.9\.9\.1:6810, active, term 7/m);
+  assert.doesNotMatch(text, /messages\/s|SESSION|rates follow/);
 });
 
 Deno.test("what is wrong has another style, a calm session has not", () => {

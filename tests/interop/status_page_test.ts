@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import type { Snapshot } from "../../src/app/status/snapshot.ts";
 import { openStatus } from "../../src/app/status/server.ts";
-import { fakeGateway, fakeHub, fakeTrouble, HOSTILE_NAME } from "../app/fake_snapshot.ts";
+import { fakeBox, fakeGateway, fakeHub, fakeTrouble, HOSTILE_NAME } from "../app/fake_snapshot.ts";
 import { Chromium, findChromium, type Page } from "./chromium.ts";
 
 const program = await findChromium();
@@ -92,7 +92,7 @@ async function shows(browser: Chromium, box: Box): Promise<void> {
   assert.match(await page.text("#spool-facts"), /Oldest\s+1 s/);
   assert.match(await page.text("#broken"), /hq: No answer for 20 s/);
   assert.match(await page.text("#paths"), /wwan0\s+backup/);
-  assert.match(await page.text("#standby"), /in step: client\.harbour-8 follows/);
+  assert.equal(await page.text("#standby"), "Active: harbour-8 has everything");
   assert.match(await page.text("#events"), /Session with hq stands/);
   assert.match(await page.text("#chart-in .now"), /^[\d.,]+ ?k?\/s$/);
   assert.match(await page.evaluate<string>("document.title"), /^client\.harbour-7/);
@@ -133,15 +133,64 @@ async function showsHub(browser: Chromium, box: Box): Promise<void> {
   await page.until(DRAWN);
   assert.match(await page.text("#sessions"), /client\.quay-1/);
   assert.match(await page.text("#outputs"), /messages\.log/);
-  for (const absent of ["spool-card", "inputs-card", "upstreams-card", "paths-card"]) {
-    assert.equal(
-      await page.evaluate(`document.getElementById("${absent}").offsetHeight`),
-      0,
-      absent,
-    );
-  }
+  await assertAbsent(page, ["spool-card", "inputs-card", "upstreams-card", "paths-card"]);
+  await assertAbsent(page, ["standby-card"]);
   assert.deepEqual(page.complaints, []);
   await keep(page, "hub");
+}
+
+pageTest(
+  "the standby's part tells role, lease, SAs that are behind, and draws the lag",
+  fakeGateway,
+  pair,
+);
+
+async function pair(browser: Chromium, box: Box): Promise<void> {
+  const page = await browser.open(box.url);
+  await page.until(SHOWN);
+  const facts = await page.text("#standby-facts");
+  for (const part of ["active (told auto)", "harbour-8", "1 s left", "open, 12 kept back", "24"]) {
+    assert.ok(facts.includes(part), `${part} in ${facts}`);
+  }
+  const rows = 'document.querySelectorAll("#sas tbody tr").length';
+  assert.equal(await page.evaluate<number>(rows), 10);
+  assert.match(await page.text("#sas tbody tr"), /^10\.9\.21\.1 esp 0x00001015\s+in\s/);
+  for (const id of ["chart-lag", "chart-behind"]) {
+    const points = `document.querySelector("#${id} .stroke").getAttribute("d").split("L").length`;
+    assert.equal(await page.evaluate<number>(points), 300, id);
+  }
+  assert.match(await page.text("#chart-lag .now"), /^\d+ ms$/);
+  assert.match(await page.text("#chart-lag .peak"), /^peak 70 ms$/);
+  const before = await page.evaluate(
+    'document.querySelector("#chart-lag .stroke").getAttribute("d")',
+  );
+  await page.until(
+    `document.querySelector("#chart-lag .stroke").getAttribute("d") !== ${JSON.stringify(before)}`,
+  );
+  assert.deepEqual(page.complaints, []);
+}
+
+pageTest("a box that is only one of a pair shows no inputs, hubs or rates", fakeBox, showsBox);
+
+async function showsBox(browser: Chromium, box: Box): Promise<void> {
+  const page = await browser.open(box.url);
+  await page.until(SHOWN);
+  assert.match(await page.text("#about"), /^standby · version/);
+  assert.equal(
+    await page.text("#sentence"),
+    "All is well: this box can take over from the other one",
+  );
+  assert.equal(await page.text("#standby"), "Standby: holds everything of harbour-7");
+  await assertAbsent(page, ["rates", "sessions-card", "inputs-card", "outputs-card", "spool-card"]);
+  await assertAbsent(page, ["upstreams-card", "paths-card"]);
+  assert.deepEqual(page.complaints, []);
+  await keep(page, "standby");
+}
+
+async function assertAbsent(page: Page, ids: readonly string[]): Promise<void> {
+  for (const id of ids) {
+    assert.equal(await page.evaluate(`document.getElementById("${id}").offsetHeight`), 0, id);
+  }
 }
 
 pageTest("a name made of markup is shown as text", hostile, showsAsText);
@@ -154,6 +203,11 @@ function hostile(seconds: number): Snapshot {
   }
   for (const row of [...snapshot.alarms, ...snapshot.events]) row.text = HOSTILE_NAME;
   Object.assign(snapshot.sessions[0]!, { state: HOSTILE_NAME, address: HOSTILE_NAME.repeat(9) });
+  const standby = snapshot.standby!;
+  const peer = { ...standby.peer, box: HOSTILE_NAME, role: HOSTILE_NAME };
+  const witness = { ...standby.witness!, refusal: HOSTILE_NAME.repeat(4) };
+  const sas = standby.ipsec!.sas.map((sa) => ({ ...sa, key: HOSTILE_NAME }));
+  snapshot.standby = { ...standby, peer, witness, ipsec: { ...standby.ipsec!, sas } };
   return snapshot;
 }
 
@@ -161,7 +215,15 @@ async function showsAsText(browser: Chromium, box: Box): Promise<void> {
   const page = await browser.open(box.url, 360, 740);
   await page.until(DRAWN);
   assert.equal(await page.evaluate('document.getElementById("name").textContent'), HOSTILE_NAME);
-  for (const place of ["#sentence", "#sessions td span", "#inputs td span", "#events span"]) {
+  for (
+    const place of [
+      "#sentence",
+      "#sessions td span",
+      "#inputs td span",
+      "#events span",
+      "#sas td span",
+    ]
+  ) {
     const found = `document.querySelector("${place}").textContent`;
     assert.equal(await page.evaluate(found), HOSTILE_NAME, place);
   }
@@ -206,7 +268,7 @@ async function asks(browser: Chromium, box: Box): Promise<void> {
 }
 
 /** Widths of small phones, of a tablet and of a desk. */
-const WIDTHS = [320, 360, 414, 768, 1280, 1920];
+const WIDTHS = [320, 360, 414, 600, 768, 1280, 1920];
 
 async function keep(page: Page, name: string): Promise<void> {
   for (const width of WIDTHS) {

@@ -25,7 +25,7 @@ const DOCTOR = command({
       kind: "text",
       value: "FILE",
       short: "c",
-      help: "a gateway's configuration: what it needs is checked too",
+      help: "configuration of a gateway, or of a box of a pair: what it needs is checked too",
     },
   },
   examples: [

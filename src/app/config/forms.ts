@@ -141,7 +141,10 @@ export const ADDRESS_BITS: Form = {
   expected: "ADDRESS/BITS, such as 10.0.0.1/24 or fd00::1/64",
   pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
   accepts: (text) => parseSubnet(text) !== null,
-  remedy: (text) => hasForm(ADDRESS_BITS, `${text}/32`) ? `${text}/32` : null,
+  remedy(text): string | null {
+    const whole = `${text}/${text.includes(":") ? 128 : 32}`;
+    return hasForm(ADDRESS_BITS, whole) ? whole : null;
+  },
 };
 
 /** The name of a network namespace: a file's, ip-netns(8). */

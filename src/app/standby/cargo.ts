@@ -13,6 +13,8 @@ export interface CargoLink {
   readonly writer: PostWriter;
   /** Sends what was written; its serial, or 0 when it did not leave. */
   flush(): number;
+  /** False once the lease of this box is over: nothing may leave, whatever was ordered last. */
+  mayRun(): boolean;
   /** True while increments are of use: a snapshot was sent, or is on its way. */
   readonly follows: boolean;
 }

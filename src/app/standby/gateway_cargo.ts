@@ -1,13 +1,17 @@
 /**
  * A gateway as the cargo of a pair. On the active box it runs, and what it promises to inputs, hubs and
  * peers is sent to the other box first: rows of its spool (app/spool), records of its sessions
- * (proto/msgr2/session_journal.ts). On the standby both are held, and become a gateway by a takeover.
+ * (session_mirror.ts). On the standby both are held, and become a gateway by a takeover.
  *
  *     held ──take──> running ──suspend──> suspended ──take──> running
  *      ^                └──────release──────┴──> held, and a snapshot comes
  *
  * While it runs: `alone` when nobody waits for the other box; else nothing is promised that it has not
- * acknowledged. It is gated from the moment at which its sessions are in a snapshot.
+ * acknowledged. It is gated from the moment at which its sessions are in a snapshot. While it is
+ * suspended nothing at all is promised, as another box may have gone on by now.
+ *
+ * What was promised while it was alone is on this disk only, and the database says so: when another
+ * box goes on without it, by force, a snapshot of that one does not replace it (spool_replica.ts).
  *
  * @module
  */
@@ -15,16 +19,17 @@ import { nowMs } from "../../io/clock.ts";
 import { fail, Fault } from "../../mem/fault.ts";
 import type { Region } from "../../mem/region.ts";
 import type { Messenger } from "../../proto/msgr2/messenger.ts";
-import { SessionStore } from "../../proto/msgr2/session_store.ts";
 import { type PostWriter, RecordKind } from "../../wire/standby/post.ts";
 import { addSpoolRecord, readSpoolRecord, type SpoolRow } from "../../wire/standby/spool_record.ts";
 import type { GatewayConfig } from "../config/gateway_config.ts";
 import { Gateway, type GatewayOptions, type GatewayPair } from "../gateway/gateway.ts";
+import { countText } from "../count_text.ts";
 import type { SpoolSnapshot } from "../spool/spool_snapshot.ts";
 import { makeStateDirectory } from "../state_directory.ts";
 import type { Tell } from "./associations.ts";
 import type { Cargo, CargoLink, CargoView } from "./cargo.ts";
-import { SpoolReplica } from "./spool_replica.ts";
+import { SessionMirror } from "./session_mirror.ts";
+import { type KeptSpool, SpoolReplica } from "./spool_replica.ts";
 
 /** Envelopes of one post of a snapshot. */
 const SNAPSHOT_STEP_BYTES = 256 * 1024;
@@ -40,16 +45,13 @@ export interface GatewayCargoOptions {
   readonly tell: Tell;
 }
 
-/** Something that the other box is to have. */
+/** Rows of the spool that the other box is to have. */
 interface Waiting {
-  /** Of its post; Infinity: it was written for nobody, and waits for a new term. */
+  /** Of their post; Infinity: they were written for nobody, and wait for a new term. */
   serial: number;
   readonly atMs: number;
-  /** The mark of the sessions' journal; 0 when it is of the spool. */
-  readonly mark: number;
-  /** Messages of the spool in it. */
   readonly messages: number;
-  /** Called once, when it need not be waited for any more. */
+  /** Called once, when they need not be waited for any more. */
   settle: (() => void) | null;
 }
 
@@ -59,13 +61,16 @@ export class GatewayCargo implements Cargo {
   readonly #path: string;
   #link: CargoLink | null = null;
   #replica: SpoolReplica | null = null;
-  readonly #sessions = new SessionStore();
+  readonly #sessions: SessionMirror;
   #gateway: Gateway | null = null;
   #running = false;
   #alone = true;
   #begun = false;
   #snapshot: SpoolSnapshot | null = null;
   #waiting: Waiting[] = [];
+  /** Serial of the last post, and of the last one of a snapshot before the other box has its end. */
+  #lastSerial = 0;
+  #wholeSerial = Infinity;
   #latencyMs = 0;
   /** One after the other: taking and releasing take a while. */
   #last: Promise<void> = Promise.resolve();
@@ -92,6 +97,7 @@ export class GatewayCargo implements Cargo {
   private constructor(options: GatewayCargoOptions, path: string) {
     this.#options = options;
     this.#path = path;
+    this.#sessions = new SessionMirror(options.window);
   }
 
   /** The pair's service, once there is one. */
@@ -118,15 +124,13 @@ export class GatewayCargo implements Cargo {
   }
 
   get view(): CargoView {
-    const messenger = this.#gateway?.sessionJournal ?? null;
-    const sessions = messenger === null ? this.#sessions.sessions : this.#gateway!.senders.size;
     return {
       running: this.#running,
-      sessions,
+      sessions: this.#gateway?.senders.size ?? this.#sessions.sessions,
       messages: this.#sessions.messages,
       spoolMessages: this.#gateway?.spool.messages ?? this.#replica?.messages ?? 0,
       spoolBytes: this.#gateway?.spool.bytes ?? this.#replica?.bytes ?? 0,
-      addedLatencyMs: this.#latencyMs,
+      addedLatencyMs: Math.max(this.#latencyMs, this.#sessions.latencyMs),
       mode: this.#options.window === 0 ? "sync" : "async",
     };
   }
@@ -137,18 +141,17 @@ export class GatewayCargo implements Cargo {
     if (this.#replica === null) {
       return fail(Fault.State, "SYNC record kind", at, kind, "for a gateway that is held");
     }
-    if (isSession(kind)) return 0; // what does not fit makes all of it unfit, until a snapshot
+    if (this.#sessions.has(kind)) return 0; // what does not fit makes all of it unfit, until a snapshot
     const row = readSpoolRecord(kind, from, at, end);
     return typeof row === "number" ? row : 0;
   }
 
   apply(kind: number, from: Region, at: number, end: number): number {
     const replica = this.#replica!;
-    if (isSession(kind)) return this.#sessions.apply(kind, from, at, end);
+    const applied = this.#sessions.apply(kind, from, at, end);
+    if (this.#sessions.has(kind)) return applied;
     if (!this.#begun) replica.begin();
     this.#begun = true;
-    if (kind === RecordKind.SnapshotBegin) this.#sessions.begin();
-    else if (kind === RecordKind.SnapshotEnd) this.#sessions.end();
     return replica.apply(kind, from, at, end);
   }
 
@@ -166,6 +169,7 @@ export class GatewayCargo implements Cargo {
     return this.#exclusively(async () => {
       if (this.#gateway !== null) {
         this.#running = true;
+        if (this.#alone) this.#settleAll();
         this.#gateway.wake();
         return;
       }
@@ -177,8 +181,6 @@ export class GatewayCargo implements Cargo {
       this.#running = true;
       this.#alone = true;
       this.#gateway = await Gateway.open({ ...gateway, pair: this.#pair(whole) });
-      const { sessionJournal } = this.#gateway;
-      if (sessionJournal !== null) sessionJournal.window = window;
       onGateway(this.#gateway);
     });
   }
@@ -196,6 +198,7 @@ export class GatewayCargo implements Cargo {
       this.#gateway = null;
       this.#options.onGateway(null);
       this.#waiting = [];
+      this.#sessions.stop();
       await gateway.abandon();
       await this.#hold();
     });
@@ -203,56 +206,68 @@ export class GatewayCargo implements Cargo {
 
   writeSnapshot(writer: PostWriter, flush: () => number): "more" | "wait" | "done" {
     const gateway = this.#gateway;
-    const journal = gateway?.sessionJournal ?? null;
-    if (gateway === null || journal === null || !this.#running) return "wait";
+    if (gateway === null || !this.#running) return "wait";
     this.#snapshot ??= gateway.spoolSnapshot();
     const rows = this.#snapshot.next(SNAPSHOT_STEP_BYTES);
     if (rows.length > 0) {
       for (const row of rows) addSpoolRecord(writer, row);
-      flush();
+      this.#sent(flush());
       return "more";
     }
-    journal.gate();
-    const mark = journal.snapshot(writer, flush);
-    if (mark === 0) return "wait";
+    const serial = this.#sessions.writeSnapshot(writer, flush);
+    if (serial < 0) return "wait";
+    if (serial > 0) this.#lastSerial = serial; // else there is no session, and nothing was written
     this.#snapshot = null;
     this.#alone = false;
-    this.#waiting.push(waitingFor(flush(), mark, 0, null));
+    this.#wholeSerial = this.#lastSerial;
     return "done";
   }
 
   handleAcked(serial: number): void {
+    if (serial > this.#wholeSerial) {
+      this.#wholeSerial = Infinity;
+      this.#gateway?.markCopied(true).catch(() => {}); // the next commit tells what ails the disk
+    }
     let count = 0;
-    const journal = this.#gateway?.sessionJournal ?? null;
     for (const waiting of this.#waiting) {
       if (waiting.serial > serial) break;
       count++;
       this.#latencyMs = nowMs() - waiting.atMs;
-      if (waiting.mark > 0) journal?.release(waiting.mark);
       waiting.settle?.();
     }
-    if (count === 0) return;
     this.#waiting.splice(0, count);
+    const opened = this.#sessions.handleAcked(serial);
+    if (count === 0 && !opened) return;
     this.#settleAhead();
     this.#gateway?.wake();
   }
 
   handleLost(): void {
     this.#snapshot = null;
+    this.#wholeSerial = Infinity;
+    this.#sessions.handleLost();
     // What was on its way is waited for until a new term says that nobody has to.
     for (const waiting of this.#waiting) waiting.serial = Infinity;
   }
 
   handleAlone(): void {
     if (this.#alone) return;
+    const marked = this.#gateway?.markCopied(false) ?? Promise.resolve();
     this.#alone = true;
     this.#snapshot = null;
-    this.#gateway?.sessionJournal?.releaseAll();
-    for (const { settle } of this.#waiting.splice(0)) settle?.();
+    this.#wholeSerial = Infinity;
+    this.#sessions.handleAlone();
+    // A disk that fails is told by the commit that waits here.
+    marked.catch(() => {}).then(() => {
+      if (this.#running && this.#alone) this.#settleAll();
+    });
     this.#gateway?.wake();
   }
 
-  /** Ends: a gateway that runs drains as ever, as this box is the active one. */
+  /**
+   * Ends. A gateway that runs alone drains as ever; else the other box goes on with what there is, and
+   * nothing more may be promised here.
+   */
   async close(deadlineMs: number): Promise<number> {
     await this.#last;
     this.#replica?.close();
@@ -260,22 +275,26 @@ export class GatewayCargo implements Cargo {
     const gateway = this.#gateway;
     this.#gateway = null;
     if (gateway === null) return 0;
-    if (this.#running) this.handleAlone();
-    const left = this.#running ? await gateway.stop(deadlineMs) : 0;
-    if (this.#running) gateway.close();
-    else await gateway.abandon();
+    if (!this.#running || !this.#alone) {
+      await gateway.abandon();
+      return 0;
+    }
+    this.#settleAll();
+    const left = await gateway.stop(deadlineMs);
+    gateway.close();
     return left;
   }
 
   #pair(whole: boolean): GatewayPair {
-    const { window } = this.#options;
     return {
-      mayRun: () => this.#running,
-      afterTurn: () => this.#writeSessions(),
+      mayRun: () => this.#running && this.#link?.mayRun() === true,
+      afterTurn: () => {
+        if (this.#link !== null) this.#sessions.write(this.#link);
+      },
       mirror: { store: (rows) => this.#store(rows) },
       adoptInto: (messenger: Messenger): void => {
-        if (whole && window === 0) this.#sessions.adoptInto(messenger, nowMs());
-        this.#sessions.clear();
+        if (!whole) this.#sessions.clear();
+        this.#sessions.adoptInto(messenger);
       },
     };
   }
@@ -283,29 +302,29 @@ export class GatewayCargo implements Cargo {
   /** Rows of one transaction are one post: a takeover must not find half of it. */
   #store(rows: readonly SpoolRow[]): Promise<void> {
     const link = this.#link;
-    let serial = Infinity;
+    let serial = 0;
     if (link !== null && this.#running && link.follows) {
       for (const row of rows) addSpoolRecord(link.writer, row);
-      serial = link.flush() || Infinity;
+      serial = link.flush();
+      this.#sent(serial);
     }
-    if (this.#alone) return Promise.resolve();
+    if (this.#alone && this.#running) return Promise.resolve();
     const messages = rows.reduce((sum, row) => sum + messagesOf(row), 0);
-    return new Promise((resolve) => {
-      this.#waiting.push(waitingFor(serial, 0, messages, resolve));
+    return new Promise((settle) => {
+      this.#waiting.push({ serial: serial || Infinity, atMs: nowMs(), messages, settle });
       this.#settleAhead();
     });
   }
 
-  #writeSessions(): void {
-    const link = this.#link;
-    const journal = this.#gateway?.sessionJournal ?? null;
-    if (link === null || journal === null || !journal.dirty || !link.follows) return;
-    const mark = journal.write(link.writer, () => link.flush());
-    this.#waiting.push(waitingFor(link.flush(), mark, 0, null));
+  /** A post that did not leave leaves a gap: a snapshot begins anew. */
+  #sent(serial: number): void {
+    if (serial > 0) this.#lastSerial = serial;
+    else this.#snapshot = null;
   }
 
   /** With a window, so many messages of the spool may be ahead of the other box. */
   #settleAhead(): void {
+    if (this.#alone || !this.#running) return;
     let ahead = 0;
     for (const waiting of this.#waiting) {
       ahead += waiting.messages;
@@ -315,13 +334,24 @@ export class GatewayCargo implements Cargo {
     }
   }
 
+  #settleAll(): void {
+    for (const { settle } of this.#waiting.splice(0)) settle?.();
+  }
+
   /** Opens the spool as a copy of the other box's. */
   async #hold(): Promise<void> {
     this.#sessions.clear();
-    const replica = await SpoolReplica.open(this.#path);
+    const replica = await SpoolReplica.open(this.#path, (kept) => this.#tellKept(kept));
     this.#replica = replica;
     if (replica.setAside === null) return;
     this.#options.tell("error", `The spool was damaged: it is set aside as ${replica.setAside}`);
+  }
+
+  #tellKept({ messages, path }: KeptSpool): void {
+    const text = `${countText(messages, "message is", "messages are")} kept aside in ${path}: this ` +
+      "box had taken them while no other one had them, and the other one goes on without them";
+    this.#options.tell("error", text);
+    this.#options.gateway.alarms.raise("spool_kept_aside", "error", text, path);
   }
 
   #exclusively(work: () => Promise<void>): Promise<void> {
@@ -331,19 +361,6 @@ export class GatewayCargo implements Cargo {
   }
 }
 
-function isSession(kind: number): boolean {
-  return kind >= RecordKind.Session && kind <= RecordKind.SessionNumbers;
-}
-
 function messagesOf(row: SpoolRow): number {
   return row.kind === RecordKind.SpoolEnvelope ? row.count : 0;
-}
-
-function waitingFor(
-  serial: number,
-  mark: number,
-  messages: number,
-  settle: (() => void) | null,
-): Waiting {
-  return { serial: serial || Infinity, atMs: nowMs(), mark, messages, settle };
 }

@@ -7,8 +7,11 @@
  */
 import type { Batch } from "../../proto/msgr2/batch.ts";
 import type { AuthOptions, MessengerEvent } from "../../proto/msgr2/messenger.ts";
+import type { AuthAnswer, AuthServer } from "../../proto/msgr2/auth.ts";
 import { POLICIES, type Policy } from "../../proto/msgr2/policy.ts";
 import { type Session, SessionState } from "../../proto/msgr2/session.ts";
+import { entityTypeName } from "../../wire/msgr2/hello.ts";
+import { printableWord } from "../printable.ts";
 import { Endpoint } from "../endpoint.ts";
 import { FairleadType } from "../message_types.ts";
 
@@ -24,6 +27,8 @@ const BACKOFF_MAX_MS = 250;
 /** The other box is watched by its heartbeats; this is for the witness's connection. */
 const KEEPALIVE_MS = 1000;
 const DEAD_MS = 3000;
+/** -EACCES: this one does not come in. */
+const EACCES = -13;
 
 /** Who is at the other end of a session. */
 export type Other = "peer" | "witness";
@@ -34,8 +39,10 @@ export interface PairHandler {
   handleReached(other: Other, reached: boolean): void;
   /** The other box has forgotten the session: what it had not acknowledged is lost. */
   handleForgotten(): void;
-  /** A word came; `from` takes the answer. */
-  handleWord(front: Uint8Array<ArrayBuffer>, from: Session): void;
+  /** The other box, or the witness, says a word. */
+  handleWord(front: Uint8Array<ArrayBuffer>, from: Other): void;
+  /** Somebody else has said something: who, where. */
+  handleStranger(who: string): void;
   /**
    * A post came. A promise: it is acknowledged when that resolves. False: it cannot be taken, and must
    * not be acknowledged: the session begins anew.
@@ -47,6 +54,8 @@ export interface PairHandler {
 
 /** How a {@linkcode PairLink} is made. */
 export interface PairLinkOptions {
+  /** Who both boxes are: nobody else of the keyring comes in. */
+  readonly name: string;
   readonly auth: AuthOptions;
   readonly handler: PairHandler;
   /** What happened to sessions, for the log. */
@@ -66,10 +75,10 @@ export class PairLink {
   #closed = false;
 
   /** @param options what it works with */
-  constructor({ auth, handler, onEvent }: PairLinkOptions) {
+  constructor({ auth, handler, name, onEvent }: PairLinkOptions) {
     this.#handler = handler;
     this.#endpoint = new Endpoint({
-      auth,
+      auth: { ...auth, server: (method) => onlyAs(name, auth.server(method)) },
       policyFor: () => PEER_POLICY,
       messenger: {
         frameBytesMax: FRAME_BYTES_MAX,
@@ -157,9 +166,13 @@ export class PairLink {
     let taken = true;
     for (let index = 0; index < batch.length; index++) {
       const front = batch.front(index);
-      if (batch.type(index) === FairleadType.Standby) {
-        this.#handler.handleWord(front, batch.session(index));
-      } else if (batch.type(index) === FairleadType.Sync) {
+      const session = batch.session(index);
+      const other = this.#otherOf(session);
+      if (batch.type(index) === FairleadType.Standby && other !== null) {
+        this.#handler.handleWord(front, other);
+      } else if (batch.type(index) !== FairleadType.Sync || other !== "peer") {
+        this.#handler.handleStranger(`${printableWord(session.peerName)} at ${session.peerAddrs}`);
+      } else {
         const pending = this.#handler.handlePost(front);
         if (typeof pending !== "boolean") stored.push(pending);
         else if (!pending) taken = false;
@@ -227,4 +240,39 @@ export class PairLink {
     }
     if (serial > 0) this.#handler.handleAcknowledged(serial);
   }
+}
+
+/**
+ * Whoever dials must be who this box is: a keyring may have others, and one that names the other box's
+ * address would be taken for it.
+ */
+function onlyAs(name: string, server: AuthServer | null): AuthServer | null {
+  if (server === null) return null;
+  const handleRequest = (payload: Uint8Array, first: boolean, mode: number): AuthAnswer => {
+    const answer = server.handleRequest(payload, first, mode);
+    if (answer.kind !== "done") return answer;
+    const { id, type } = server.entity;
+    const who = `${entityTypeName(type)}.${id}`;
+    if (who === name) return answer;
+    return {
+      kind: "bad",
+      result: EACCES,
+      why: `both boxes are ${name}, and not ${printableWord(who)}`,
+    };
+  };
+  return {
+    handleRequest,
+    get sessionKey() {
+      return server.sessionKey;
+    },
+    get connectionSecret() {
+      return server.connectionSecret;
+    },
+    get entity() {
+      return server.entity;
+    },
+    get globalId() {
+      return server.globalId;
+    },
+  };
 }

@@ -13,6 +13,10 @@
  * after a crash, as a row says which spool, opened how often, the copy was whole of. A gateway that
  * opens it counts that up, so that its spool is never taken for a copy.
  *
+ * Another row says in the same way that all there is was copied: from another box, or to one by a gateway.
+ * Without it there may be messages that nobody else has, and then a snapshot gets a new database,
+ * and the old one is kept beside it.
+ *
  * @module
  */
 import type { StatementSync } from "node:sqlite";
@@ -31,10 +35,12 @@ import {
 } from "../../wire/standby/spool_record.ts";
 import { COMMITS_PER_SHRINK, shrink } from "../spool/commits.ts";
 import { finishSalvage, setAsideOf } from "../spool/open_spool.ts";
-import { SPOOL_SCHEMA } from "../spool/spool.ts";
+import { type Spool, SPOOL_SCHEMA } from "../spool/spool.ts";
 import { ROW_BYTES, SpoolTables } from "../spool/tables.ts";
 
-/** Which spool this is a whole copy of; empty when of none. */
+/** Rows of the table below: which spool this is a whole copy of, and which one has no other messages. */
+const WHOLE = 1;
+const COPIED = 2;
 const REPLICA_SCHEMA = `${SPOOL_SCHEMA};
   CREATE TABLE IF NOT EXISTS replica (
     id INTEGER PRIMARY KEY, spool TEXT, generation INTEGER);
@@ -46,15 +52,33 @@ interface Mark {
   readonly kind: typeof RecordKind.SnapshotBegin | typeof RecordKind.SnapshotEnd;
 }
 
+/** A database that a snapshot did not replace. */
+export interface KeptSpool {
+  readonly path: string;
+  readonly messages: number;
+}
+
+/** A gateway's own database: another box has all of it, or (null) not any more. */
+export function markCopied(database: Database, spool: Spool | null): void {
+  if (spool === null) database.prepare("DELETE FROM replica WHERE id = ?").run(COPIED);
+  else mark(database, COPIED, { spool: spool.id, generation: spool.generation(spool.id) });
+}
+
 /** A copy of a spool. */
 export class SpoolReplica {
   /** Where a damaged database was put that was there before; null when there was none. */
   readonly setAside: string | null;
   #messages = 0;
   #bytes = 0;
-  readonly #database: Database;
-  readonly #tables: SpoolTables;
-  readonly #sql: Statements;
+  #database: Database;
+  #tables: SpoolTables;
+  #sql: Statements;
+  readonly #onKept: (kept: KeptSpool) => void;
+  /** Nobody else may have what is in it. */
+  #unique: boolean;
+  /** The database is being put aside: posts wait. */
+  #keeping: Promise<void> | null = null;
+  #waiting: (SpoolRow | Mark)[][] = [];
   /** Records of the present post. */
   #batch: (SpoolRow | Mark)[] = [];
   /** The active's own spool. */
@@ -73,23 +97,31 @@ export class SpoolReplica {
   /**
    * Opens or creates the database at `path`. One that is damaged is set aside.
    *
+   * @param onKept told when a snapshot came to messages that nobody else may have
    * @throws DatabaseError when the disk refuses
    */
-  static async open(path: string): Promise<SpoolReplica> {
+  static async open(
+    path: string,
+    onKept: (kept: KeptSpool) => void = (): void => {},
+  ): Promise<SpoolReplica> {
     await finishSalvage(path);
     try {
-      return await SpoolReplica.#openAt(path, null);
+      return await SpoolReplica.#openAt(path, null, onKept);
     } catch (error) {
       if (!(error instanceof DatabaseError) || error.trouble !== "damaged") throw error;
-      return await SpoolReplica.#openAt(path, await setAsideOf(path));
+      return await SpoolReplica.#openAt(path, await setAsideOf(path), onKept);
     }
   }
 
-  static async #openAt(path: string, setAside: string | null): Promise<SpoolReplica> {
+  static async #openAt(
+    path: string,
+    setAside: string | null,
+    onKept: (kept: KeptSpool) => void,
+  ): Promise<SpoolReplica> {
     const database = await Database.open(path, REPLICA_SCHEMA);
     try {
       let replica: SpoolReplica | null = null;
-      database.transaction(() => replica = new SpoolReplica(database, setAside));
+      database.transaction(() => replica = new SpoolReplica(database, setAside, onKept));
       return replica!;
     } catch (error) {
       database.close();
@@ -97,16 +129,24 @@ export class SpoolReplica {
     }
   }
 
-  private constructor(database: Database, setAside: string | null) {
+  private constructor(
+    database: Database,
+    setAside: string | null,
+    onKept: (kept: KeptSpool) => void,
+  ) {
     this.setAside = setAside;
+    this.#onKept = onKept;
     this.#database = database;
     this.#tables = new SpoolTables(database);
     this.#sql = new Statements(database);
     const own = this.#sql.own.get() as unknown as SpoolKey | undefined;
     if (own !== undefined) this.#own = { kind: RecordKind.Spool, own: true, ...own };
-    const of = this.#sql.marked.get() as unknown as SpoolKey | undefined;
-    this.#complete = of !== undefined && of.spool === own?.spool &&
-      of.generation === own.generation;
+    const isMarked = (row: number): boolean => {
+      const of = this.#sql.marked.get(row) as unknown as SpoolKey | undefined;
+      return of !== undefined && of.spool === own?.spool && of.generation === own.generation;
+    };
+    this.#complete = isMarked(WHOLE);
+    this.#unique = !this.#complete && !isMarked(COPIED);
     for (const stream of this.#streams()) this.#count(1, stream, 0, NUMBER_MAX);
   }
 
@@ -161,6 +201,39 @@ export class SpoolReplica {
     const batch = this.#batch;
     this.#batch = [];
     const begins = batch.some(({ kind }) => kind === RecordKind.SnapshotBegin);
+    if (begins && this.#unique && this.#messages > 0) this.#keeping ??= this.#keep();
+    if (this.#keeping === null) this.#writeAll(batch);
+    else this.#waiting.push(batch);
+  }
+
+  /** Gives what nobody else may have another name, and begins with nothing. */
+  async #keep(): Promise<void> {
+    const messages = this.#messages;
+    const { path } = this.#database;
+    try {
+      this.#database.close();
+      const kept = await setAsideOf(path, "kept");
+      this.#database = await Database.open(path, REPLICA_SCHEMA);
+      this.#tables = new SpoolTables(this.#database);
+      this.#sql = new Statements(this.#database);
+      this.#messages = 0;
+      this.#bytes = 0;
+      this.#own = null;
+      this.#complete = false;
+      this.#unique = false;
+      this.#onKept({ path: kept, messages });
+    } catch (error) {
+      this.#broken = true;
+      this.#trouble = error instanceof DatabaseError
+        ? error
+        : new DatabaseError(path, error as Error);
+    }
+    this.#keeping = null;
+    for (const batch of this.#waiting.splice(0)) this.#writeAll(batch);
+  }
+
+  #writeAll(batch: readonly (SpoolRow | Mark)[]): void {
+    const begins = batch.some(({ kind }) => kind === RecordKind.SnapshotBegin);
     if (batch.length === 0 || this.#broken || (this.#trouble !== null && !begins)) return;
     const before = [this.#messages, this.#bytes, this.#own] as const;
     try {
@@ -187,6 +260,7 @@ export class SpoolReplica {
    * @throws DatabaseError when they are not: none of them may be acknowledged
    */
   async stored(): Promise<void> {
+    await this.#keeping;
     if (this.#trouble !== null) throw this.#trouble;
     if (this.#dirty) {
       this.#dirty = false;
@@ -243,7 +317,7 @@ export class SpoolReplica {
       case RecordKind.SnapshotBegin:
         this.#seen = new Seen();
         this.#complete = false;
-        this.#sql.unmark.run();
+        this.#sql.unmark.run(WHOLE);
         return;
       case RecordKind.SnapshotEnd:
         this.#sweep();
@@ -280,6 +354,8 @@ export class SpoolReplica {
     if (row.own) {
       if (this.#own !== null && this.#own.spool !== row.spool) this.#wipe();
       this.#own = row;
+      this.#unique = false;
+      mark(this.#database, COPIED, row);
       if (this.#complete) this.#mark();
     }
     this.#seen?.spools.add(row.spool);
@@ -321,7 +397,7 @@ export class SpoolReplica {
   }
 
   #mark(): void {
-    if (this.#own !== null) this.#sql.mark.run(this.#own.spool, this.#own.generation);
+    if (this.#own !== null) mark(this.#database, WHOLE, this.#own);
   }
 
   #wipe(): void {
@@ -401,7 +477,6 @@ interface CursorKey {
 class Statements {
   readonly own: StatementSync;
   readonly marked: StatementSync;
-  readonly mark: StatementSync;
   readonly unmark: StatementSync;
   readonly stream: StatementSync;
   readonly nextStream: StatementSync;
@@ -410,9 +485,8 @@ class Statements {
 
   constructor(database: Database) {
     this.own = database.prepare("SELECT id AS spool, generation FROM spools WHERE own = 1");
-    this.marked = database.prepare("SELECT spool, generation FROM replica");
-    this.mark = database.prepare("INSERT OR REPLACE INTO replica VALUES (1, ?, ?)");
-    this.unmark = database.prepare("DELETE FROM replica");
+    this.marked = database.prepare("SELECT spool, generation FROM replica WHERE id = ?");
+    this.unmark = database.prepare("DELETE FROM replica WHERE id = ?");
     this.stream = database.prepare("SELECT spool, number, route, lane FROM streams WHERE id = ?");
     this.nextStream = database.prepare(
       "SELECT stream FROM envelopes WHERE stream > ? ORDER BY stream LIMIT 1",
@@ -423,6 +497,10 @@ class Statements {
     );
     this.raise = database.prepare("UPDATE streams SET next = next + ? WHERE spool = ?");
   }
+}
+
+function mark(database: Database, row: number, { generation, spool }: SpoolKey): void {
+  database.prepare("INSERT OR REPLACE INTO replica VALUES (?, ?, ?)").run(row, spool, generation);
 }
 
 function cursorKey(hub: string, stream: number): string {

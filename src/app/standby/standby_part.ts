@@ -26,6 +26,8 @@ const LOOK_MS = 20;
 /** How a {@linkcode StandbyPart} is made. */
 export interface StandbyPartOptions {
   readonly config: StandbyConfig;
+  /** Who both boxes are, TYPE.ID. */
+  readonly name: string;
   readonly auth: AuthOptions;
   /** Directory for what must survive a restart, or null. */
   readonly state: string | null;
@@ -49,11 +51,12 @@ export class StandbyPart {
    * @throws with the remedy
    */
   static async open(options: StandbyPartOptions): Promise<StandbyPart> {
-    const { alarms, auth, cargo, config, journal, state } = options;
+    const { alarms, auth, cargo, config, journal, name, state } = options;
     if (state !== null) await makeStateDirectory(state);
     let part: StandbyPart | null = null;
     const service = await StandbyService.open({
       config,
+      name,
       auth,
       cargo,
       terms: new TermFile(state),

@@ -14,7 +14,6 @@ import { nowMs } from "../../io/clock.ts";
 import { NodeCrypto } from "../../io/crypto.ts";
 import { Poller, Ready } from "../../io/epoll.ts";
 import type { AuthOptions, MessengerEvent } from "../../proto/msgr2/messenger.ts";
-import type { Session } from "../../proto/msgr2/session.ts";
 import { Election } from "../../proto/standby/election.ts";
 import type { ElectionAction, ElectionStored, TakeSource } from "../../proto/standby/orders.ts";
 import type { SaFigures } from "../../proto/xfrm/sa_table.ts";
@@ -23,7 +22,7 @@ import { parseWord, type StandbyWord, writeWord } from "../../wire/standby/words
 import type { StandbyConfig } from "../config/standby_config.ts";
 import { Associations, type Tell } from "./associations.ts";
 import { Carriers } from "./carriers.ts";
-import type { Cargo } from "./cargo.ts";
+import type { Cargo, CargoLink } from "./cargo.ts";
 import { EgressGuard } from "./egress_guard.ts";
 import { type Other, type PairHandler, PairLink } from "./pair_link.ts";
 import { SadPages } from "./sad_pages.ts";
@@ -44,6 +43,8 @@ const REST_MS = 500;
 /** How a {@linkcode StandbyService} is made. */
 export interface StandbyServiceOptions {
   readonly config: StandbyConfig;
+  /** Who both boxes are, TYPE.ID. */
+  readonly name: string;
   readonly auth: AuthOptions;
   /** Where the term is kept. */
   readonly terms: TermFile;
@@ -68,14 +69,16 @@ export interface StandbyCounts {
   takeovers: number;
   takeoverMs: number;
   takeoverProblems: readonly string[];
-  /** Words that made no sense, or came from somebody else. */
+  /** Words that made no sense. */
   badWords: number;
+  /** What neither the other box nor the witness has said. */
+  strangers: number;
   unknownWords: number;
   snapshotsSent: number;
 }
 
 /** A running box. */
-export class StandbyService implements PairHandler {
+export class StandbyService implements CargoLink, PairHandler {
   readonly election: Election;
   readonly associations: Associations | null;
   readonly guard: EgressGuard;
@@ -87,6 +90,7 @@ export class StandbyService implements PairHandler {
     takeoverMs: 0,
     takeoverProblems: [],
     badWords: 0,
+    strangers: 0,
     unknownWords: 0,
     snapshotsSent: 0,
   };
@@ -108,6 +112,8 @@ export class StandbyService implements PairHandler {
   #gatedTerm = 0;
   /** When the other box had everything for the last time. */
   #syncedMs = -Infinity;
+  /** The other box has said hello in this session, and is one to pair with. */
+  #paired = false;
   #acting = false;
   #stopped = false;
 
@@ -131,7 +137,7 @@ export class StandbyService implements PairHandler {
   }
 
   private constructor(options: StandbyServiceOptions) {
-    const { auth, cargo, config, onEvent, tell, terms } = options;
+    const { auth, cargo, config, name, onEvent, tell, terms } = options;
     this.#options = options;
     this.config = config;
     const localAddresses = config.addresses.map(({ address }) => address.split("/")[0]!);
@@ -165,7 +171,7 @@ export class StandbyService implements PairHandler {
     this.guard = EgressGuard.open(config, tell);
     this.#addresses = new VirtualAddressKeeper(config, tell);
     this.in = new SyncIn({ store: this.associations?.store ?? null, cargo, tell });
-    this.#link = new PairLink({ auth, handler: this, onEvent });
+    this.#link = new PairLink({ name, auth, handler: this, onEvent });
     this.out = new SyncOut(this.#link);
     if (cargo !== null) cargo.link = this;
     this.#sad = new SadPages((word) => this.#link.say("peer", writeWord(word)));
@@ -224,6 +230,11 @@ export class StandbyService implements PairHandler {
     return this.out.writer;
   }
 
+  /** False once the lease of this box is over; a process that was stopped learns it here first. */
+  mayRun(): boolean {
+    return nowMs() < this.guard.untilMs;
+  }
+
   /** True while increments are of use: a snapshot was begun. */
   get follows(): boolean {
     return !this.out.snapshotNeeded && this.election.role === "active";
@@ -270,15 +281,28 @@ export class StandbyService implements PairHandler {
   }
 
   handleForgotten(): void {
+    this.#paired = false;
     this.#needSnapshot();
   }
 
-  handleWord(front: Uint8Array<ArrayBuffer>, from: Session): void {
+  handleStranger(who: string): void {
+    this.counts.strangers++;
+    this.#options.tell(
+      "warning",
+      `Not listened to, as it is neither the other box nor the witness: ${who}. When it is the other ` +
+        'box, set "standby.peer" to the address at which it listens, on both boxes',
+    );
+  }
+
+  handleWord(front: Uint8Array<ArrayBuffer>, from: Other): void {
     const word = parseWord(front);
     if (word === null) this.counts.unknownWords++;
     else if (typeof word === "string") {
       this.counts.badWords++;
-      this.#options.tell("warning", `A word of ${from.peerName} is refused: ${word}`);
+      const who = from === "peer" ? "the other box" : "the witness";
+      this.#options.tell("warning", `A word of ${who} is refused: ${word}`);
+    } else if ((word.word === "leaseAnswer") !== (from === "witness")) {
+      this.counts.strangers++; // only the witness grants, and it is no other box
     } else {
       const now = nowMs();
       this.#handleWord(word, now);
@@ -287,6 +311,10 @@ export class StandbyService implements PairHandler {
   }
 
   handlePost(front: Uint8Array<ArrayBuffer>): Promise<boolean> | boolean {
+    if (!this.#paired || this.election.role !== "standby") {
+      this.counts.strangers++; // of a box that is none of this pair, or of a second active one
+      return false;
+    }
     this.in.receiver.setTerm(this.election.term);
     const taken = this.in.take(front, nowMs(), () => this.#handleWhole());
     this.election.heldNumber = this.in.receiver.holds;
@@ -313,7 +341,9 @@ export class StandbyService implements PairHandler {
     const { election } = this;
     switch (word.word) {
       case "hello":
-        return election.handlePeerHello(word, now);
+        election.handlePeerHello(word, now);
+        this.#paired = election.peer.known;
+        return;
       case "heartbeat":
         return election.handleHeartbeat(word, now);
       case "heartbeatAnswer":

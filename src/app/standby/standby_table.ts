@@ -88,7 +88,8 @@ export function standbyLines(
 
 /** How wide a table may be. */
 export function tableColumns(): number {
-  return Deno.stdout.isTerminal() ? Deno.consoleSize().columns : COLUMNS_DEFAULT;
+  if (!Deno.stdout.isTerminal()) return COLUMNS_DEFAULT;
+  return Deno.consoleSize().columns || COLUMNS_DEFAULT; // 0: a terminal that does not know
 }
 
 /** The SAs that are furthest behind, the furthest first; of equal ones those that come first. */
@@ -149,7 +150,7 @@ function facts(view: StandbyView, saCount: number): Fact[] {
     ]],
     ["other box", peerWords(view)],
     ["witness", witnessWords(view)],
-    ["fence", fenceWords(view)],
+    ...(view.ipsec === null ? [] : [["fence", fenceWords(view)] as const]),
     ...(addresses.list.length === 0 ? [] : [
       [
         "addresses",
@@ -206,7 +207,7 @@ function witnessWords({ mode, role, witness }: StandbyView): string[] {
 }
 
 function fenceWords({ fence }: StandbyView): string[] {
-  if (!fence.there) return ["none: the kernel has no nf_tables, or IPsec is not kept in step"];
+  if (!fence.there) return ["none: the kernel goes on sending when this program is killed"];
   const dropped = `${countText(fence.dropped, "packet")} kept back`;
   return [fence.open ? "open" : "closed: no ESP leaves", dropped];
 }
@@ -233,9 +234,10 @@ function syncFacts({ sync }: StandbyView): Fact[] {
 }
 
 function ipsecFact(ipsec: NonNullable<StandbyView["ipsec"]>, saCount: number): Fact {
-  const { dumps, events, inbound, overruns, policies } = ipsec;
+  const { dumps, events, inbound, kernelSas, overruns, policies } = ipsec;
   return ["IPsec", [
     countText(saCount, "SA"),
+    ...(kernelSas < 0 ? [] : [`${kernelSas} in the kernel`]),
     countText(policies, "policy", "policies"),
     countText(events, "event"),
     countText(overruns, "overrun"),
@@ -247,7 +249,11 @@ function ipsecFact(ipsec: NonNullable<StandbyView["ipsec"]>, saCount: number): F
 function takeoverFact({ takeoverMs, takeoverProblems, takeovers }: StandbyView): Fact {
   if (takeovers === 0) return ["takeovers", ["none since the start"]];
   const problems = takeoverProblems.map(printable);
-  return ["takeovers", [`${takeovers}`, `the last one in ${msText(takeoverMs)}`, ...problems]];
+  return ["takeovers", [
+    `${takeovers}`,
+    `the last one in ${msText(Math.max(1, takeoverMs))}`,
+    ...problems,
+  ]];
 }
 
 /** Words behind a label, on as many lines as they need. */

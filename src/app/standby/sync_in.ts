@@ -47,8 +47,9 @@ export class SyncIn {
   }
 
   /**
-   * Takes a post; whether it was taken or may be forgotten, as one is that came twice. A promise: it
-   * must not be acknowledged before that resolves. `onWhole` is called when a snapshot is whole by it.
+   * Takes a post; whether this box has it, perhaps as it came twice. What it does not have must not be
+   * acknowledged, nor what it has before the promise resolves: the other box lets messages go by that.
+   * `onWhole` is called when a snapshot is whole by it.
    */
   take(
     front: Uint8Array<ArrayBuffer>,
@@ -59,7 +60,7 @@ export class SyncIn {
     const start = readPostHead(region, 0, front.length, this.#head);
     if (start < 0) return this.#refuse();
     const verdict = this.receiver.judge(this.#head);
-    if (verdict !== SyncVerdict.Apply) return verdict !== SyncVerdict.Gap;
+    if (verdict !== SyncVerdict.Apply) return verdict === SyncVerdict.Duplicate;
     if (this.#check(region, start) < 0) return this.#refuse();
     let whole = false;
     let at = start;

@@ -55,9 +55,8 @@ export class VirtualAddressKeeper {
     for (const problem of this.#addresses?.give() ?? []) this.#tell("error", problem);
   }
 
-  /** The end of the program: they are given up, too. */
+  /** The end of the program. A box that is active keeps them: no other one has taken over. */
   close(): void {
-    if (this.#taken) this.give();
     this.#stop();
     this.#addresses?.close();
   }

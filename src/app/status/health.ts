@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { worstSas } from "../standby/standby_table.ts";
+import type { StandbyView } from "../standby/standby_view.ts";
 import type { Alarm, PortStatus, SessionStatus, Snapshot } from "./snapshot.ts";
 
 /** Something that is wrong, in a sentence. */
@@ -29,11 +31,16 @@ export interface Totals {
   bytesOut: number;
 }
 
-/** What `/api/status` answers. */
+/** What `/api/status` answers; of the SAs of a standby it has those that are furthest behind. */
 export interface StatusReport extends Snapshot {
   health: Health;
   totals: Totals;
+  /** How many SAs there are; 0 without a standby. */
+  saCount: number;
 }
+
+/** A pair may have thousands of SAs, and the report goes out each second. */
+const SAS_REPORTED = 10;
 
 /** States of a session in which nothing is wrong: there may be nothing to say. */
 const CALM_STATES: readonly string[] = ["ready", "standby"];
@@ -48,7 +55,20 @@ const BROKEN = /^(spool_fails|hub_database|input_closed|output_.+)$/;
 
 /** A snapshot with its meaning. */
 export function statusReport(snapshot: Snapshot): StatusReport {
-  return { ...snapshot, health: health(snapshot), totals: totals(snapshot) };
+  const { standby } = snapshot;
+  return {
+    ...snapshot,
+    ...(standby === undefined ? {} : { standby: shortened(standby) }),
+    saCount: standby?.ipsec?.sas.length ?? 0,
+    health: health(snapshot),
+    totals: totals(snapshot),
+  };
+}
+
+function shortened(standby: StandbyView): StandbyView {
+  const { ipsec } = standby;
+  if (ipsec === null) return standby;
+  return { ...standby, ipsec: { ...ipsec, sas: worstSas(ipsec.sas, SAS_REPORTED) } };
 }
 
 /** Is all well; the text holds no number that changes by itself, so that it can be read out. */
@@ -129,7 +149,13 @@ function awayProblem({ role, spool }: Snapshot, session: SessionStatus): Problem
   return { level: "warning", text: `No connection with ${name} (${state})${kept}`, sinceMs };
 }
 
-function calmText({ role, sessions }: Snapshot): string {
+function calmText({ role, sessions, standby }: Snapshot): string {
+  if (standby !== undefined) {
+    if (standby.role !== "active") return "All is well: this box can take over from the other one";
+    if (role === "standby") {
+      return "All is well: this box is active, and the other one can take over";
+    }
+  }
   if (role === "gateway") return "All is well: messages are taken and passed on";
   if (sessions.length === 0) return "All is well: waiting for the first gateway";
   return "All is well: messages arrive and are handed on";

@@ -5,6 +5,8 @@
  *
  * @module
  */
+import { lagOf } from "../standby/standby_table.ts";
+import type { StandbyView } from "../standby/standby_view.ts";
 import { faults } from "./health.ts";
 import type { PortStatus, SessionPath, Snapshot } from "./snapshot.ts";
 
@@ -20,7 +22,7 @@ type Column<T> = readonly [string, Kind, string, (row: T) => number | undefined]
 /** All samples of a snapshot. */
 export function metricsText(snapshot: Snapshot): string {
   const { alarms, inputs, name, nowMs, outputs, process, ready, role, sessions } = snapshot;
-  const { spool, startedMs, upstreams, version } = snapshot;
+  const { spool, standby, startedMs, upstreams, version } = snapshot;
   const text = new Exposition();
   text.table("fairlead", [snapshot], () => ({ version, role, name }), [
     ["build_info", "gauge", "Version, role and name of this box; always 1.", () => 1],
@@ -139,6 +141,7 @@ export function metricsText(snapshot: Snapshot): string {
     ],
     ["dropped_messages_total", "counter", "Lossy messages dropped.", (row) => row.dropped],
   ]);
+  if (standby !== undefined) writeStandby(text, standby);
   text.table("process", [process], () => ({}), [
     ["resident_memory_bytes", "gauge", "Resident memory size in bytes.", (row) => row.rssBytes],
     ["heap_bytes", "gauge", "Process heap size in bytes.", (row) => row.heapBytes],
@@ -184,6 +187,121 @@ function pathLabels({ link, local, remote, session }: NamedPath): Labels {
 
 function portLabels(key: string): (row: PortStatus) => Labels {
   return ({ name, type }) => ({ [key]: name, type });
+}
+
+/** Of a pair: nothing has a label for each SA, of which there may be thousands. */
+function writeStandby(text: Exposition, standby: StandbyView): void {
+  const { box, cargo, group, ipsec, role, witness } = standby;
+  const alone = (): Labels => ({});
+  text.table("fairlead_standby", [standby], () => ({ group, box, role }), [
+    ["role", "gauge", "What this box is, by role; always 1.", () => 1],
+  ]);
+  text.table("fairlead_standby", [standby], alone, [
+    ["active", "gauge", "Whether this box is the active one.", () => Number(role === "active")],
+    [
+      "term",
+      "gauge",
+      "Term of the pair; each change of the active box raises it.",
+      (row) => row.term,
+    ],
+    ["ready", "gauge", "Whether this box has the state of its term.", (row) => Number(row.ready)],
+    ["split", "gauge", "Whether both boxes were active in one term.", (row) => Number(row.split)],
+    ["synced", "gauge", "Whether the standby has everything.", ({ sync }) => Number(sync.synced)],
+    ["takeovers_total", "counter", "Takeovers by this box.", (row) => row.takeovers],
+    ["takeover_seconds", "gauge", "Time of the last takeover.", (row) => row.takeoverMs / 1000],
+    ["takeover_problems", "gauge", "What it could not do.", (row) => row.takeoverProblems.length],
+    [
+      "peer_reached",
+      "gauge",
+      "Whether the other box is reached.",
+      ({ peer }) => Number(peer.reached),
+    ],
+    [
+      "peer_round_trip_seconds",
+      "gauge",
+      "Round trip to the other box.",
+      ({ peer }) => peer.roundTripMs < 0 ? undefined : peer.roundTripMs / 1000,
+    ],
+    [
+      "addresses_taken",
+      "gauge",
+      "Whether this box has the addresses of the active role.",
+      ({ addresses }) => addresses.list.length === 0 ? undefined : Number(addresses.taken),
+    ],
+    ["sent_posts_total", "counter", "Posts sent to the standby.", ({ sync }) => sync.sent],
+    ["acknowledged_posts_total", "counter", "Posts that it has.", ({ sync }) => sync.acked],
+    ["sent_bytes_total", "counter", "Bytes of posts sent.", ({ sync }) => sync.bytesSent],
+    ["unacknowledged_bytes", "gauge", "Bytes on their way to it.", ({ sync }) => sync.unackedBytes],
+    ["snapshots_total", "counter", "Snapshots sent to it.", ({ sync }) => sync.snapshots],
+    ["received_bytes_total", "counter", "Bytes of posts received.", ({ sync }) => sync.bytesHeld],
+    ["resyncs_total", "counter", "Snapshots that were asked for.", ({ sync }) => sync.resyncs],
+    ["gaps_total", "counter", "Posts before which some were missing.", ({ sync }) => sync.gaps],
+    ["duplicates_total", "counter", "Posts that had come before.", ({ sync }) => sync.duplicates],
+    ["stale_posts_total", "counter", "Posts of another term.", ({ sync }) => sync.staleTerm],
+    ["refused_posts_total", "counter", "Posts that made no sense.", ({ sync }) => sync.refused],
+  ]);
+  text.table("fairlead_standby_witness", witness === null ? [] : [witness], alone, [
+    ["reached", "gauge", "Whether the witness is reached.", ({ reached }) => Number(reached)],
+    ["lease_seconds", "gauge", "What is left of the lease.", (row) => row.leaseLeftMs / 1000],
+  ]);
+  text.table("fairlead_standby", ipsec === null ? [] : [standby], alone, [
+    ["fence", "gauge", "Whether the kernel has a fence.", ({ fence }) => Number(fence.there)],
+    ["fence_open", "gauge", "Whether ESP may leave this box.", ({ fence }) => Number(fence.open)],
+    [
+      "fence_dropped_packets_total",
+      "counter",
+      "Packets that the fence kept back.",
+      ({ fence }) => fence.dropped,
+    ],
+  ]);
+  text.table("fairlead_standby", ipsec === null ? [] : [ipsec], alone, [
+    ["sas", "gauge", "Security associations kept in step.", ({ sas }) => sas.length],
+    [
+      "kernel_sas",
+      "gauge",
+      "Security associations of this kernel, with those that are only reserved.",
+      ({ kernelSas }) => kernelSas < 0 ? undefined : kernelSas,
+    ],
+    ["policies", "gauge", "Policies kept in step.", ({ policies }) => policies],
+    [
+      "lag_packets",
+      "gauge",
+      "Packets of all associations that the standby does not know of.",
+      ({ sas }) => lagOf(sas).packets,
+    ],
+    [
+      "lag_seconds",
+      "gauge",
+      "How long the association that is longest behind has been so.",
+      ({ sas }) => lagOf(sas).ms / 1000,
+    ],
+    ["events_total", "counter", "Events of the kernel's IPsec.", ({ events }) => events],
+    ["overruns_total", "counter", "Times that the kernel dropped events.", (row) => row.overruns],
+    ["dumps_total", "counter", "Times that all was read anew.", ({ dumps }) => dumps],
+  ]);
+  text.table("fairlead_standby", cargo === null ? [] : [cargo], () => ({}), [
+    [
+      "gateway_running",
+      "gauge",
+      "Whether the gateway works on this box.",
+      (row) => Number(row.running),
+    ],
+    ["sessions", "gauge", "Sessions that a takeover carries over.", ({ sessions }) => sessions],
+    ["session_messages", "gauge", "Messages in them.", ({ messages }) => messages],
+    [
+      "spool_messages",
+      "gauge",
+      "Messages of the spool that are carried over.",
+      (row) => row.spoolMessages,
+    ],
+    ["spool_bytes", "gauge", "Bytes of those.", ({ spoolBytes }) => spoolBytes],
+    [
+      "added_latency_seconds",
+      "gauge",
+      "Time that acknowledgements of the other box took lately.",
+      ({ addedLatencyMs }) => addedLatencyMs / 1000,
+    ],
+  ]);
 }
 
 /** Families of samples; each is told once, its samples beside each other. */

@@ -47,7 +47,7 @@ export const PAGE: string = `<!doctype html>
     aria-hidden="true"></span></p>
   <ul id="problems" hidden></ul>
 </section>
-<section class="charts" aria-label="Rates of the last five minutes">
+<section class="charts" id="rates" aria-label="Rates of the last five minutes">
 ${chart("chart-in", "in-title", "Messages in", "in")}
 ${chart("chart-out", "out-title", "Messages out", "out")}
 ${chart("chart-bytes", "bytes-title", "Bytes", "plain")}
@@ -68,7 +68,16 @@ ${tableCard("outputs", "Outputs")}
 ${tableCard("paths", "Paths")}
 <section class="card" id="standby-card" aria-labelledby="standby-title" hidden>
   <h2 id="standby-title">Standby</h2>
-  <p id="standby"></p>
+  <p class="big" id="standby"></p>
+  <dl id="standby-facts"></dl>
+  <div class="charts" id="standby-charts">
+${chart("chart-lag", "lag-title", "Standby behind by", "in")}
+${chart("chart-behind", "behind-title", "Packets behind", "out")}
+  </div>
+  <h2 id="sas-title">Furthest behind</h2>
+  <table id="sas" role="table" aria-labelledby="sas-title"><thead role="rowgroup"><tr
+    role="row"></tr></thead><tbody role="rowgroup"></tbody></table>
+  <p class="empty" hidden></p>
 </section>
 ${logCard("broken", "Connections that broke")}
 ${logCard("events", "Last events")}

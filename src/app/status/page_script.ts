@@ -241,7 +241,8 @@ export const PAGE_SCRIPT: string = String.raw`
   };
 
   // ---- charts
-  const chart = (id, key, unit, format, smooth) => {
+  /** Draws what 'source' has: points with the time of each, and the time that is now. */
+  const chart = (id, key, unit, format, smooth, source) => {
     const figure = byId(id);
     const svg = figure.querySelector("svg");
     const area = document.createElementNS(SVG, "path");
@@ -250,7 +251,7 @@ export const PAGE_SCRIPT: string = String.raw`
     stroke.setAttribute("class", "stroke");
     svg.replaceChildren(area, stroke);
     return () => {
-      const now = performance.now();
+      const { points, now } = source();
       const peak = points.reduce((most, point) => Math.max(most, point[key]), 0);
       const x = (point) => (300 - (now - point.atMs) / 1000).toFixed(1);
       const y = (point) => (58 - 54 * point[key] / (peak || 1)).toFixed(1);
@@ -285,11 +286,18 @@ export const PAGE_SCRIPT: string = String.raw`
     const [number, unit] = bytes(value).split(" ");
     return [number, " " + unit];
   };
+  const counted = (value) => [value < 1e4 ? count(value) : short(value), ""];
+  const sampledHere = () => ({ points, now: performance.now() });
+  /** Points that the box keeps itself, in its own time. */
+  let lag = { points: [], now: 0 };
+  const timed = (value) => value < 10000 ? [count(value), " ms"] : [short(value / 1000), " s"];
   const charts = [
-    chart("chart-in", "messagesIn", "/s", plain, true),
-    chart("chart-out", "messagesOut", "/s", plain, true),
-    chart("chart-bytes", "bytesOut", "/s", sized, true),
-    chart("chart-waiting", "waiting", "", (value) => [value < 1e4 ? count(value) : short(value), ""], false),
+    chart("chart-in", "messagesIn", "/s", plain, true, sampledHere),
+    chart("chart-out", "messagesOut", "/s", plain, true, sampledHere),
+    chart("chart-bytes", "bytesOut", "/s", sized, true, sampledHere),
+    chart("chart-waiting", "waiting", "", counted, false, sampledHere),
+    chart("chart-lag", "lagMs", "", timed, false, () => lag),
+    chart("chart-behind", "lagPackets", "", counted, false, () => lag),
   ];
 
   // ---- the parts
@@ -379,6 +387,9 @@ export const PAGE_SCRIPT: string = String.raw`
 
   const showTables = (report) => {
     const hub = report.role === "hub";
+    // A box that is only one of a pair carries no messages.
+    show("rates", report.role !== "standby");
+    show("sessions-card", report.role !== "standby");
     setText(byId("sessions-title"), hub ? "Sessions with gateways" : "Sessions with hubs");
     fill("sessions", [
       text(hub ? "Gateway" : "Hub", (row) => row.name),
@@ -439,6 +450,84 @@ export const PAGE_SCRIPT: string = String.raw`
     ], report.paths || [], "No path yet");
   };
 
+  const milliseconds = (ms) => {
+    if (ms < 0) return "–";
+    return ms < 1000 ? (ms > 0 && ms < 10 ? ms.toFixed(1) : count(ms)) + " ms" : age(ms);
+  };
+  const standbySentence = (view) => {
+    const other = view.peer.box || view.peer.address;
+    if (view.split) return "Both boxes were active in one term: promote one of them";
+    if (view.role === "active") {
+      return "Active: " + other + (view.sync.synced ? " has everything" : " could not take over now");
+    }
+    if (view.role !== "standby") return view.role;
+    return view.ready ? "Standby: holds everything of " + other : "Standby: waits for " + other;
+  };
+  const standbyFacts = (view, saCount) => {
+    const { addresses, cargo, fence, ipsec, peer, sync, witness } = view;
+    const rows = [
+      ["Role", view.role + (view.mode === view.role ? "" : " (told " + view.mode + ")")],
+      ["Term", count(view.term)],
+      ["Other box", peer.box || peer.address],
+      ["It is", peer.reached ? peer.role || "reached" : "not reached"],
+      ["Round trip", peer.reached ? milliseconds(peer.roundTripMs) : "–"],
+      ["In step", sync.synced ? "yes" : "no"],
+      ["On the way", bytes(sync.unackedBytes)],
+      ["Witness", witness === null ? "none" : witness.reached ? "reached" : "not reached"],
+    ];
+    if (witness !== null) {
+      rows.push(["Lease", witness.leaseLeftMs > 0 ? milliseconds(witness.leaseLeftMs) + " left" : "none"]);
+    }
+    if (witness !== null && witness.refusal !== "") rows.push(["Refused last", witness.refusal]);
+    if (ipsec !== null) {
+      const gate = fence.open ? "open" : "closed";
+      rows.push(["Fence", fence.there ? gate + ", " + count(fence.dropped) + " kept back" : "none"]);
+    }
+    if (addresses.list.length > 0) {
+      rows.push(["Addresses", (addresses.taken ? "taken: " : "not taken: ") + addresses.list.join(", ")]);
+    }
+    if (ipsec !== null) {
+      const here = ipsec.kernelSas < 0 ? "" : " (" + count(ipsec.kernelSas) + " in the kernel)";
+      rows.push(["SAs", count(saCount) + here], ["Policies", count(ipsec.policies)]);
+      rows.push(["Events dropped", count(ipsec.overruns) + (ipsec.overruns === 1 ? " time" : " times")]);
+    }
+    rows.push(["Resyncs", count(sync.resyncs)], ["Refused posts", count(sync.refused)]);
+    rows.push(["Takeovers", view.takeovers === 0 ? "none" : count(view.takeovers) + ", last in " +
+      milliseconds(view.takeoverMs)]);
+    if (view.takeoverProblems.length > 0) rows.push(["It could not", view.takeoverProblems.join("; ")]);
+    if (cargo !== null) {
+      rows.push(["Gateway", cargo.running ? "works here" : "held"]);
+      rows.push(["Sessions", count(cargo.sessions) + ", " + cargo.mode]);
+      rows.push(["Spool there", count(cargo.spoolMessages) + ", " + bytes(cargo.spoolBytes)]);
+      rows.push(["Added latency", milliseconds(cargo.addedLatencyMs)]);
+    }
+    return rows;
+  };
+  const showStandby = (report) => {
+    const view = report.standby;
+    show("standby-card", view);
+    if (!view) return;
+    setText(byId("standby"), standbySentence(view));
+    facts("standby-facts", standbyFacts(view, report.saCount));
+    lag = { points: view.lag, now: report.nowMs };
+    show("standby-charts", view.ipsec);
+    show("sas-title", view.ipsec && view.ipsec.sas.length > 0);
+    fill("sas", [
+      text("SA", (row) => row.key),
+      text("Use", (row) => row.direction),
+      number("Number", (row) => row.direction === "both"
+        ? count(row.oseq) + " / " + count(row.seq)
+        : count(row.direction === "out" ? row.oseq : row.seq)),
+      number("Packets behind", (row) => count(row.lagPackets)),
+      number("For", (row) => milliseconds(row.lagMs)),
+      number("Jump", (row) => count(row.jump)),
+      number("Last event", (row) => milliseconds(row.lastEventMsAgo)),
+      number("Packets", (row) => short(row.packetsPerSecond) + "/s"),
+      number("Events", (row) => row.polled ? "asked" : short(row.eventsPerSecond) + "/s"),
+      number("Replays", (row) => row.drops > 0 ? { text: count(row.drops), level: "warning" } : "0"),
+    ], view.ipsec ? view.ipsec.sas : [], view.ipsec ? "No SA" : "IPsec is not kept in step");
+  };
+
   const showLogs = (report) => {
     const broken = report.sessions.flatMap((session) =>
       session.history.map((one) => ({ atMs: one.atMs, text: session.name + ": " + one.text })));
@@ -462,14 +551,11 @@ export const PAGE_SCRIPT: string = String.raw`
     showSpool(report.spool);
     showTables(report);
     showLogs(report);
-    show("standby-card", report.standby);
-    if (report.standby) setText(byId("standby"), report.standby.state + ": " + report.standby.text);
+    showStandby(report);
     const alone = (id, other) => byId(id).classList.toggle("alone", byId(other).hidden);
     alone("spool-card", "upstreams-card");
     alone("upstreams-card", "spool-card");
     alone("events-card", "broken-card");
-    alone("paths-card", "standby-card");
-    alone("standby-card", "paths-card");
     const own = report.process;
     setText(byId("process"), "Memory " + bytes(own.rssBytes) + " (heap " + bytes(own.heapBytes) +
       ") · CPU " + count(own.cpuSeconds) + " s · " + count(own.openFiles) + " open files");

@@ -78,11 +78,13 @@ main > * { grid-column: 1 / -1; }
 .chart[data-hue="in"] .stroke { stroke: var(--in); } .chart[data-hue="in"] .area { fill: var(--in); }
 .chart[data-hue="out"] .stroke { stroke: var(--out); } .chart[data-hue="out"] .area { fill: var(--out); }
 .chart[data-hue="plain"] .stroke { stroke: var(--muted); } .chart[data-hue="plain"] .area { fill: var(--muted); }
+#standby-card .chart { border: 0; padding: 0; }
+#standby-charts { margin: 14px 0; }
 .bar { height: 10px; border-radius: 5px; background: var(--track); overflow: hidden; margin: 8px 0 6px; }
 .bar > div { height: 100%; width: 0; background: var(--in); border-radius: 5px; }
 .bar[data-level="warning"] > div { background: var(--warn); }
 .bar[data-level="error"] > div { background: var(--error); }
-.big { font-size: 20px; font-weight: 600; letter-spacing: -.01em; }
+.big { font-size: 20px; font-weight: 600; letter-spacing: -.01em; overflow-wrap: anywhere; }
 dl { margin: 8px 0 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(128px, 1fr));
   gap: 8px 16px; }
 dt { color: var(--muted); font-size: 12px; } dd { margin: 0; overflow-wrap: anywhere; }
@@ -130,8 +132,6 @@ footer { margin-top: 16px; color: var(--muted); font-size: 13px; }
   #spool-card { grid-column: span 5; } #upstreams-card { grid-column: span 7; }
   #broken-card { grid-column: span 5; } #events-card { grid-column: span 7; }
   #spool-card.alone, #upstreams-card.alone, #events-card.alone { grid-column: 1 / -1; }
-  #paths-card, #standby-card { grid-column: span 6; }
-  #paths-card.alone, #standby-card.alone { grid-column: 1 / -1; }
 }
 @media (max-width: 859px) {
   .page { padding: 14px 12px 32px; }

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { StandbyView } from "../standby/standby_view.ts";
 
 /** Something that an operator should know about until it is over. */
 export interface Alarm {
@@ -114,7 +115,7 @@ export interface UpstreamStatus {
 
 /** All of it. */
 export interface Snapshot {
-  role: "gateway" | "hub";
+  role: "gateway" | "hub" | "standby";
   name: string;
   version: string;
   nowMs: number;
@@ -127,9 +128,9 @@ export interface Snapshot {
   outputs?: PortStatus[];
   spool?: SpoolStatus;
   upstreams?: UpstreamStatus[];
-  /** Paths of the path manager, and the standby, when they run. */
+  /** Paths of the path manager, when it runs, and the other box of a pair. */
   paths?: { name: string; state: string; text: string }[];
-  standby?: { state: string; text: string };
+  standby?: StandbyView;
   /** The last events, newest last, fifty at most. */
   events: { atMs: number; text: string }[];
   process: { rssBytes: number; heapBytes: number; cpuSeconds: number; openFiles: number };

@@ -10,6 +10,7 @@ import type { Row } from "../live_view.ts";
 import { cut, printable, printableWord } from "../printable.ts";
 import { bytesText } from "../readings.ts";
 import { clockText } from "../recent_messages.ts";
+import { standbyLines, standbyWords } from "../standby/standby_table.ts";
 import { isCalm, type StatusReport } from "./health.ts";
 import { rateKey, type RatesNow } from "./rates.ts";
 import type {
@@ -23,17 +24,23 @@ import type {
 const NAME_COLUMNS = 18;
 const PROBLEMS_SHOWN = 5;
 const EVENTS_SHOWN = 5;
+const SAS_SHOWN = 5;
+/** What a table of SAs is laid out for; the terminal cuts the rest. */
+const SA_COLUMNS = 100;
 
 /** All rows of a report. */
 export function topRows(report: StatusReport, rates: RatesNow | null): Row[] {
   const { events, inputs, outputs, process, sessions, spool, upstreams } = report;
-  const rows: Row[] = [titleRow(report), ...healthRows(report), rateRow(rates)];
+  const rows: Row[] = [titleRow(report), ...healthRows(report)];
+  // A box that is only one of a pair carries no messages.
+  const carries = report.role !== "standby";
+  if (carries) rows.push(rateRow(rates));
   if (spool !== undefined) rows.push(spoolRow(spool));
-  rows.push({ text: "" }, ...sessionRows(report, sessions, rates));
+  if (carries) rows.push({ text: "" }, ...sessionRows(report, sessions, rates));
   if (upstreams !== undefined) rows.push({ text: "" }, ...upstreamRows(upstreams));
   if (inputs !== undefined) rows.push({ text: "" }, ...portRows("input", inputs, rates));
   if (outputs !== undefined) rows.push({ text: "" }, ...portRows("output", outputs, rates));
-  rows.push(...pathRows(report));
+  rows.push(...pathRows(report), ...standbyRows(report));
   if (events.length > 0) rows.push({ text: "" }, { text: "LAST EVENTS", style: "bold" });
   for (const { atMs, text } of events.slice(-EVENTS_SHOWN)) {
     rows.push({ text: `${clockText(new Date(atMs))} ${text}` });
@@ -182,16 +189,23 @@ function portRows(
   );
 }
 
-function pathRows({ paths = [], standby }: StatusReport): Row[] {
+function pathRows({ paths }: StatusReport): Row[] {
+  if (paths === undefined) return [];
   const rows: Row[] = paths.map(({ name, state, text }) => ({
     text: line(name, [state.padEnd(10), text]),
   }));
-  if (standby !== undefined) {
-    rows.push({
-      text: line("standby", [standby.state.padEnd(10), standby.text]),
-    });
-  }
-  return rows.length === 0 ? [] : [{ text: "" }, ...table(line("PATH", ["STATE"]), rows)];
+  return [{ text: "" }, ...table(line("PATH", ["STATE"]), rows)];
+}
+
+function standbyRows({ saCount, standby }: StatusReport): Row[] {
+  if (standby === undefined) return [];
+  const [state, text] = standbyWords(standby);
+  const lines = standbyLines(standby, SA_COLUMNS, SAS_SHOWN, saCount);
+  return [
+    { text: "" },
+    { text: line("STANDBY", [state, text]), style: "bold" },
+    ...lines.filter((text) => text !== "").map((text): Row => ({ text })),
+  ];
 }
 
 function table(heading: string, rows: Row[]): Row[] {

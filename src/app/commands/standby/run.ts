@@ -103,6 +103,7 @@ async function stand({ config, origins }: Usable<StandbyFile>, flags: Flags): Pr
   const auth = await configuredAuth(config, origins, "client");
   const part = await StandbyPart.open({
     config: config.standby,
+    name: config.name,
     auth,
     state: config.state,
     cargo: null,
