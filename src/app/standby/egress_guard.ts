@@ -92,7 +92,12 @@ export class EgressGuard {
   }
 
   /** The end of the program: the fence stays as it is, closed or until its lease is over. */
-  close(): void {
+  detach(): void {
     this.#fence?.detach();
+  }
+
+  /** The same where there is nothing to be kept back: the fence goes, too. */
+  remove(): void {
+    this.#fence?.remove();
   }
 }

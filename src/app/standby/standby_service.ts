@@ -123,7 +123,7 @@ export class StandbyService implements CargoLink, PairHandler {
    * @throws with the remedy
    */
   static async open(options: StandbyServiceOptions): Promise<StandbyService> {
-    const service = new StandbyService(options);
+    const service = new StandbyService(options, openParts(options));
     const { listen, peer, witness } = options.config;
     try {
       service.#act(nowMs());
@@ -136,13 +136,12 @@ export class StandbyService implements CargoLink, PairHandler {
     return service;
   }
 
-  private constructor(options: StandbyServiceOptions) {
-    const { auth, cargo, config, name, onEvent, tell, terms } = options;
+  private constructor(options: StandbyServiceOptions, parts: Parts) {
+    const { auth, cargo, config, name, onEvent, tell } = options;
+    const { stored } = parts;
     this.#options = options;
     this.config = config;
-    const localAddresses = config.addresses.map(({ address }) => address.split("/")[0]!);
     const instance = new NodeCrypto().randomBytes(16);
-    const stored = terms.read();
     this.#storedTerm = stored.term;
     const { box, deadMs, group, heartbeatMs, leaseMs, preferred, role, witness } = config;
     this.election = new Election(
@@ -160,16 +159,9 @@ export class StandbyService implements CargoLink, PairHandler {
       stored,
       nowMs(),
     );
-    this.associations = config.associations
-      ? Associations.open({
-        thresholds: { packets: config.thresholdPackets, timerMs: config.thresholdMs },
-        apply: config.apply,
-        localAddresses,
-        tell,
-      })
-      : null;
-    this.guard = EgressGuard.open(config, tell);
-    this.#addresses = new VirtualAddressKeeper(config, tell);
+    this.associations = parts.associations;
+    this.guard = parts.guard;
+    this.#addresses = parts.addresses;
     this.in = new SyncIn({ store: this.associations?.store ?? null, cargo, tell });
     this.#link = new PairLink({ name, auth, handler: this, onEvent });
     this.out = new SyncOut(this.#link);
@@ -258,7 +250,10 @@ export class StandbyService implements CargoLink, PairHandler {
     await this.#running;
     this.#carriers.close();
     this.#addresses.close();
-    this.guard.close();
+    // A standby that holds everything in memory has nothing that could be sent.
+    const idle = this.election.role === "standby" && this.config.apply === "hold";
+    if (idle) this.guard.remove();
+    else this.guard.detach();
     this.associations?.close();
     await this.#link.close();
     await this.#poller.close();
@@ -462,7 +457,7 @@ export class StandbyService implements CargoLink, PairHandler {
         associations.unblock();
       }
       problems.push(...this.#addresses.take());
-      this.counts.takeovers++;
+      if (source === "snapshot") this.counts.takeovers++;
       this.counts.takeoverMs = nowMs() - started;
       this.counts.takeoverProblems = problems;
       for (const problem of problems) this.#options.tell("error", problem);
@@ -629,5 +624,33 @@ export class StandbyService implements CargoLink, PairHandler {
     const waitMs = untilMs - nowMs();
     if (waitMs > 0) await this.#poller.park(waitMs);
     else await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+}
+
+interface Parts {
+  readonly stored: ElectionStored;
+  readonly guard: EgressGuard;
+  readonly addresses: VirtualAddressKeeper;
+  readonly associations: Associations | null;
+}
+
+/** What can fail: then nothing of it stays. */
+function openParts({ config, tell, terms }: StandbyServiceOptions): Parts {
+  const stored = terms.read();
+  const addresses = new VirtualAddressKeeper(config, tell);
+  let guard: EgressGuard | null = null;
+  try {
+    guard = EgressGuard.open(config, tell);
+    const localAddresses = config.addresses.map(({ address }) => address.split("/")[0]!);
+    const thresholds = { packets: config.thresholdPackets, timerMs: config.thresholdMs };
+    const { apply } = config;
+    const associations = config.associations
+      ? Associations.open({ thresholds, apply, localAddresses, tell })
+      : null;
+    return { stored, guard, addresses, associations };
+  } catch (error) {
+    guard?.remove();
+    addresses.close();
+    throw error;
   }
 }
