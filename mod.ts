@@ -33,7 +33,7 @@
 
 // ---- an entity with its sessions: where most programs begin and end
 
-export { Endpoint, type EndpointOptions, type IoRoad } from "./src/app/endpoint.ts";
+export { Endpoint, type EndpointOptions, type IoRoad, type Mirrored } from "./src/app/endpoint.ts";
 export type { SessionTransport, TcpOnly, Transport } from "./src/app/loop.ts";
 export { authCephx, authNone, type ModeName } from "./src/app/auth.ts";
 export { POLICIES, type Policy, type PolicyName } from "./src/proto/msgr2/policy.ts";

@@ -419,6 +419,7 @@ Deno.test("without a file there are defaults, everything listens on loopback, th
     io: "auto",
     transport: "auto",
     paths: false,
+    standby: false,
     inputs: {},
     spool: {
       place: "ram",
@@ -442,6 +443,7 @@ Deno.test("without a file there are defaults, everything listens on loopback, th
     transport: "auto",
     outputs: {},
     status: { listen: "127.0.0.1:8721" },
+    witness: false,
     log: { format: "text" },
     drainSeconds: 5,
     watchdog: null,
@@ -591,6 +593,7 @@ const EFFECTIVE = `{
   "io": "auto", // default
   "transport": "auto", // default
   "paths": false, // default
+  "standby": false, // default
   "inputs": {
     "lines": {
       "type": "lines", // file c.jsonc:7
