@@ -2,49 +2,26 @@
 import assert from "node:assert/strict";
 import { Election } from "../../src/proto/standby/election.ts";
 import type { ElectionConfig } from "../../src/proto/standby/orders.ts";
-import { ELECTION_TIMES, Orders } from "../../src/proto/standby/orders.ts";
+import { Orders } from "../../src/proto/standby/orders.ts";
 import type { HeartbeatWord, HelloWord } from "../../src/wire/standby/words.ts";
-import { type Box, World } from "./standby_world.ts";
+import {
+  A,
+  autoPair,
+  grantOf,
+  lone,
+  MANUAL,
+  manualPair,
+  promote,
+  said,
+  TIMES,
+  World,
+} from "./standby_world.ts";
 
-const MANUAL = { mode: "standby", witness: false } as const;
-const A = "a".repeat(32);
 const B = "b".repeat(32);
-
-/** A pair with a witness, a active, b with a whole snapshot. */
-function autoPair(mirrors = true): World {
-  const world = new World(1);
-  world.startWitness();
-  if (mirrors) world.mirrorAlways();
-  world.start(world.a);
-  world.start(world.b);
-  world.run(6000);
-  assert.equal(world.roles(), "active standby");
-  assert.equal(world.senders(), "a");
-  return world;
-}
-
-/** A pair without one. */
-function manualPair(): World {
-  const world = new World(2, { ...MANUAL, mode: "active" }, MANUAL);
-  world.mirrorAlways();
-  world.start(world.b);
-  world.start(world.a);
-  world.run(2000);
-  assert.equal(world.roles(), "active standby");
-  return world;
-}
-
-function promote(world: World, box: Box, force = false): void {
-  world.give(box, (at) => box.election!.handlePromote({ force }, at));
-}
-
-function said(box: Box, pattern: RegExp): void {
-  assert.ok(box.log.some((line) => pattern.test(line)), `${pattern} is not in ${box.log}`);
-}
 
 Deno.test("auto without a witness refuses to start, and says why and what to do", () => {
   const config: ElectionConfig = {
-    ...ELECTION_TIMES,
+    ...TIMES,
     group: "pair",
     box: "a",
     instance: A,
@@ -285,8 +262,8 @@ Deno.test("two boxes forced in one term both stop and say so; promote of one dec
   world.run(1000);
   assert.deepEqual([world.senders(), world.a.election!.term, world.b.election!.term], [
     "a,b",
-    2,
-    2,
+    3,
+    3,
   ]);
   world.setLink("ab", true, true);
   world.run(5000);
@@ -294,13 +271,13 @@ Deno.test("two boxes forced in one term both stop and say so; promote of one dec
   assert.equal(world.senders(), "");
   for (const box of world.boxes) {
     assert.equal(box.election!.split, true);
-    said(box, /was active in term 2 too, .* promote the one whose SAs are to stay/);
+    said(box, /was active in term 3 too, .* promote the one whose SAs are to stay/);
   }
   promote(world, world.b);
   world.run(2000);
   assert.equal(world.roles(), "standby active");
   assert.equal(world.senders(), "b");
-  assert.ok(world.b.log.includes("take 3 own"));
+  assert.ok(world.b.log.includes("take 4 own"));
   assert.equal(world.a.sasOf, -1);
 });
 
@@ -335,18 +312,6 @@ Deno.test("two promotes at once: one of them is done", () => {
   }
 });
 
-/** One box alone, to which words are said by hand. */
-function lone(): Election {
-  const common = { group: "pair", box: "a", instance: A, preferred: true, witness: true } as const;
-  const election = new Election(
-    { ...ELECTION_TIMES, ...common, mode: "auto" },
-    { term: 5, activeTerm: 5 },
-    0,
-  );
-  election.handlePeerOpen(0);
-  return election;
-}
-
 const HELLO: HelloWord = {
   word: "hello",
   version: 1,
@@ -365,7 +330,7 @@ const BEAT: HeartbeatWord = {
   role: "standby",
   number: 0,
   sentMs: 10,
-  ready: true,
+  stateTerm: 5,
   carrier: true,
 };
 
@@ -409,6 +374,24 @@ Deno.test("stale terms and words that come again are counted, and change nothing
   assert.deepEqual([election.term, election.role], [5, "starting"]);
 });
 
+Deno.test("a promotion that was refused is not done later, when the witness answers at last", () => {
+  const election = lone(4);
+  election.handleWitnessOpen(0);
+  election.handleDeadline(600);
+  assert.deepEqual([election.role, election.ready], ["standby", false]);
+  drain(election);
+  election.handlePromote({ force: true }, 700);
+  drain(election);
+  election.handleDeadline(5690);
+  const action = election.pollAction();
+  assert.ok(action?.do === "tellWitness" && action.word.word === "leaseAsk");
+  assert.equal(action.word.exact, false);
+  election.handleDeadline(5700);
+  assert.match(drain(election).join(), /the witness has not granted it: no answer/);
+  election.handleLeaseAnswer(grantOf(action.word, 6), 5701);
+  assert.deepEqual([election.role, election.counters.strayLeases], ["standby", 1]);
+});
+
 Deno.test("a peer that says ever higher terms to a slow disk fills no memory", () => {
   const election = lone();
   assert.ok(drain(election).includes("block"));
@@ -427,7 +410,7 @@ Deno.test("a peer that says ever higher terms to a slow disk fills no memory", (
 });
 
 Deno.test("a block overtakes a term that is being stored, and takes back what would open again", () => {
-  const orders = new Orders();
+  const orders = new Orders(5);
   orders.push({ do: "store", stored: { term: 6, activeTerm: 6 } });
   assert.equal(orders.poll()?.do, "store");
   orders.push({ do: "take", term: 6, source: "own" });
@@ -444,7 +427,7 @@ Deno.test("a block overtakes a term that is being stored, and takes back what wo
 Deno.test("a box that died between a higher term and the deletion deletes at its next start", () => {
   const start = (term: number, activeTerm: number): string[] => {
     const common = { group: "pair", box: "a", instance: A, preferred: true, witness: true };
-    const config = { ...ELECTION_TIMES, ...common, mode: "auto" } as const;
+    const config = { ...TIMES, ...common, mode: "auto" } as const;
     return drain(new Election(config, { term, activeTerm }, 0));
   };
   assert.deepEqual(start(6, 5), ["block", "deleteSas"]);

@@ -18,7 +18,15 @@ let serial = 0;
 
 function ask(box: string, instance: string, more: Partial<LeaseAskWord> = {}): LeaseAskWord {
   const who = { word: "leaseAsk", group: "pair", box, instance } as const;
-  return { ...who, term: 0, exact: true, leaseMs: LEASE_MS, serial: ++serial, ...more };
+  return {
+    ...who,
+    term: 0,
+    exact: true,
+    next: false,
+    leaseMs: LEASE_MS,
+    serial: ++serial,
+    ...more,
+  };
 }
 
 function give(box: string, instance: string, term: number, at = ++serial): LeaseGiveWord {
@@ -72,6 +80,52 @@ Deno.test("a holder whose lease is over gets it again in its term, while nobody 
   refused(witness.handleAsk(ask("a", A, { term: 1 }), 300_000), /term 2 was granted since/);
   const anyway = ask("a", A, { term: 1, exact: false });
   assert.equal(granted(witness.handleAsk(anyway, 300_000)), 3);
+});
+
+Deno.test("its holder gets the next term when it asks for it: once, stored, and nobody else", () => {
+  const witness = settled();
+  granted(witness.handleAsk(ask("a", A), 0));
+  const next = witness.handleAsk(ask("a", A, { term: 1, next: true }), 1000);
+  assert.equal(granted(next), 2);
+  assert.deepEqual(next.store, {
+    group: "pair",
+    box: "a",
+    instance: A,
+    term: 2,
+    leaseMs: LEASE_MS,
+  });
+  const again = witness.handleAsk(ask("a", A, { term: 1, next: true }), 1100);
+  assert.deepEqual([granted(again), again.store], [2, null], "its answer was lost");
+  assert.equal(granted(witness.handleAsk(ask("a", A, { term: 1 }), 1200)), 2);
+  const claims: LeaseAskWord[] = [
+    ask("b", B, { term: 2, next: true }),
+    ask("a", B, { term: 2, next: true }),
+  ];
+  for (const claim of claims) refused(witness.handleAsk(claim, 3199), /has the lease/);
+  refused(witness.handleAsk(ask("b", B, { term: 1 }), 3200), /term 2 was granted since/);
+  assert.equal(granted(witness.handleAsk(ask("b", B, { term: 2, next: true }), 3200)), 3);
+});
+
+Deno.test("a restarted witness grants the next term to the stored holder", () => {
+  const { store } = settled().handleAsk(ask("a", A), 0);
+  const witness = new Witness([store!], 700_000);
+  assert.equal(granted(witness.handleAsk(ask("a", A, { term: 1, next: true }), 700_001)), 2);
+});
+
+Deno.test("a holder hears of a term of its own by a grant only", () => {
+  const witness = settled();
+  granted(witness.handleAsk(ask("a", A), 0));
+  const late = ask("a", A, { term: 1 });
+  granted(witness.handleAsk(ask("a", A, { term: 1, next: true }), 10));
+  const { answer } = witness.handleAsk(late, 20);
+  assert.deepEqual([answer.granted, answer.term], [false, 1]);
+});
+
+Deno.test("the last term of all is renewed, and there is no next one", () => {
+  const witness = settled();
+  assert.equal(granted(witness.handleAsk(ask("a", A, { term: TERM_MAX - 1 }), 0)), TERM_MAX);
+  const next = ask("a", A, { term: TERM_MAX, next: true });
+  assert.equal(granted(witness.handleAsk(next, 10)), TERM_MAX);
 });
 
 Deno.test("a term that is asked with and is higher than the known one raises it", () => {

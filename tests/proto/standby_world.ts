@@ -6,7 +6,6 @@
 import assert from "node:assert/strict";
 import { Election } from "../../src/proto/standby/election.ts";
 import type { ElectionAction, ElectionConfig } from "../../src/proto/standby/orders.ts";
-import { ELECTION_TIMES } from "../../src/proto/standby/orders.ts";
 import { Witness, type WitnessGroup } from "../../src/proto/standby/witness.ts";
 import {
   type LeaseAnswerWord,
@@ -17,6 +16,11 @@ import {
   type StandbyWord,
   writeWord,
 } from "../../src/wire/standby/words.ts";
+
+import type { PairData } from "./standby_data.ts";
+
+/** Times of a pair. */
+export const TIMES = { heartbeatMs: 150, deadMs: 600, leaseMs: 2000 } as const;
 
 /** Chance from a seed. */
 export class Dice {
@@ -102,6 +106,8 @@ export class World {
   changes = 0;
   takers = new Map<number, string>();
   opened = 0;
+  /** What the boxes take and acknowledge, when that is looked at. */
+  data: PairData | null = null;
   readonly #witnessClock: Clock;
   readonly #tasks: Task[] = [];
   /** When each process wakes by itself. */
@@ -119,7 +125,7 @@ export class World {
     const clock = (): Clock => new Clock(rate(), this.dice.below(1_000_000));
     const common = { group: "pair", instance: "", preferred: false, witness: true };
     const config = (box: string, own: Partial<ElectionConfig>): ElectionConfig => ({
-      ...ELECTION_TIMES,
+      ...TIMES,
       ...common,
       mode: "auto",
       box,
@@ -170,6 +176,7 @@ export class World {
     this.#timers.delete(box);
     const now = box.clock.local(this.nowMs);
     box.election = new Election({ ...box.config, instance }, box.stored, now);
+    this.data?.handleStart(box);
     const { election } = box;
     this.give(box, (at) => {
       if (!this.cut.has("ab")) election.handlePeerOpen(at);
@@ -311,9 +318,11 @@ export class World {
         const taker = this.takers.get(action.term) ?? box.name;
         assert.ok(taker === box.name || this.forced, `term ${action.term} is of two boxes`);
         this.takers.set(action.term, box.name);
+        this.data?.handleTake(box, action.term);
         later(this.dice.below(50), (at) => {
           if (action.source !== "own") box.sasOf = this.changes;
           election.handleTaken(action.term, at);
+          if (election.role === "active") this.data?.handleActive(box, action.term);
         });
         break;
       }
@@ -332,6 +341,10 @@ export class World {
         break;
       case "deleteSas":
         box.sasOf = -1;
+        break;
+      case "promoted":
+      case "refuse":
+        this.data?.handlePromoted(box);
         break;
       case "tellPeer":
         this.#post("ab", box, action.word);
@@ -454,4 +467,55 @@ export class World {
 
 function before(one: Task, other: Task): boolean {
   return one.atMs < other.atMs || (one.atMs === other.atMs && one.order < other.order);
+}
+
+export const MANUAL = { mode: "standby", witness: false } as const;
+export const A = "a".repeat(32);
+/** A pair with a witness, a active, b with a whole snapshot. */
+export function autoPair(mirrors = true): World {
+  const world = new World(1);
+  world.startWitness();
+  if (mirrors) world.mirrorAlways();
+  world.start(world.a);
+  world.start(world.b);
+  world.run(6000);
+  assert.equal(world.roles(), "active standby");
+  assert.equal(world.senders(), "a");
+  return world;
+}
+
+/** A pair without one. */
+export function manualPair(): World {
+  const world = new World(2, { ...MANUAL, mode: "active" }, MANUAL);
+  world.mirrorAlways();
+  world.start(world.b);
+  world.start(world.a);
+  world.run(2000);
+  assert.equal(world.roles(), "active standby");
+  return world;
+}
+
+export function promote(world: World, box: Box, force = false): void {
+  world.give(box, (at) => box.election!.handlePromote({ force }, at));
+}
+
+export function said(box: Box, pattern: RegExp): void {
+  assert.ok(box.log.some((line) => pattern.test(line)), `${pattern} is not in ${box.log}`);
+}
+
+/** One box alone, to which words are said by hand. */
+export function lone(activeTerm = 5): Election {
+  const common = { group: "pair", box: "a", instance: A, preferred: true, witness: true } as const;
+  const election = new Election(
+    { ...TIMES, ...common, mode: "auto" },
+    { term: 5, activeTerm },
+    0,
+  );
+  election.handlePeerOpen(0);
+  return election;
+}
+
+export function grantOf({ serial }: LeaseAskWord, term: number): LeaseAnswerWord {
+  const granted = { word: "leaseAnswer", granted: true, leaseMs: 2000, leftMs: 2000 } as const;
+  return { ...granted, serial, term, holder: "a", why: "" };
 }

@@ -107,9 +107,11 @@ export class StandbyService implements CargoLink, PairHandler {
   #snapshot: "none" | "associations" | "cargo" = "none";
   /** The other box has the last post when it has this number; 0: nobody waits for that. */
   #flushing = 0;
-  /** The term that is on the disk, and the one whose cargo the other box has. */
-  #storedTerm: number;
+  /** The term whose cargo the other box has. */
   #gatedTerm = 0;
+  /** What the disk did not take, and when it is tried again. */
+  #unstored: ElectionStored | null = null;
+  #storeAtMs = Infinity;
   /** When the other box had everything for the last time. */
   #syncedMs = -Infinity;
   /** The other box has said hello in this session, and is one to pair with. */
@@ -142,7 +144,6 @@ export class StandbyService implements CargoLink, PairHandler {
     this.#options = options;
     this.config = config;
     const instance = new NodeCrypto().randomBytes(16);
-    this.#storedTerm = stored.term;
     const { box, deadMs, group, heartbeatMs, leaseMs, preferred, role, witness } = config;
     this.election = new Election(
       {
@@ -400,7 +401,7 @@ export class StandbyService implements CargoLink, PairHandler {
     const { election } = this;
     switch (action.do) {
       case "store":
-        return this.#store(action.stored);
+        return this.#store(action.stored, now);
       case "tellPeer":
         return void this.#link.say("peer", writeWord(action.word));
       case "tellWitness":
@@ -432,10 +433,26 @@ export class StandbyService implements CargoLink, PairHandler {
     }
   }
 
-  #store(stored: ElectionStored): void {
-    this.#options.terms.write(stored);
-    this.#storedTerm = stored.term;
+  /** Until the disk has taken it, the election gives out nothing but blocks. */
+  #store(stored: ElectionStored, now: number): void {
+    try {
+      this.#options.terms.write(stored);
+    } catch (error) {
+      this.#unstored = stored;
+      this.#storeAtMs = now + REST_MS;
+      this.#options.tell(
+        "error",
+        `Cannot go on in term ${stored.term} as it cannot be stored: ${
+          (error as Error).message
+        }; ` +
+          'make room in the directory "state", it is tried again',
+      );
+      return;
+    }
+    this.#unstored = null;
+    this.#storeAtMs = Infinity;
     this.election.handleStored();
+    if (this.election.role === "active") this.#needSnapshot(); // posts were of the term before
   }
 
   /** Behind the closed fence: SAs, policies, addresses; a gateway follows when it can. */
@@ -508,7 +525,7 @@ export class StandbyService implements CargoLink, PairHandler {
   #watchAlone(now: number): void {
     const { cargo } = this.#options;
     if (cargo === null || cargo.alone || this.election.role !== "active") return;
-    if (this.#storedTerm > this.#gatedTerm) return cargo.handleAlone();
+    if (this.election.storedTerm > this.#gatedTerm) return cargo.handleAlone();
     if (this.isSynced) this.#syncedMs = now;
     const late = now - this.#syncedMs >= this.config.deadMs;
     if (late || this.out.snapshotNeeded) this.election.handleAlone(now);
@@ -598,6 +615,7 @@ export class StandbyService implements CargoLink, PairHandler {
   }
 
   #turn(now: number): boolean {
+    if (this.#unstored !== null && now >= this.#storeAtMs) this.#store(this.#unstored, now);
     if (now >= this.election.pollDeadline()) this.election.handleDeadline(now);
     this.#act(now);
     const more = this.associations?.turn(now) ?? false;
@@ -608,7 +626,7 @@ export class StandbyService implements CargoLink, PairHandler {
 
   #deadline(): number {
     const { associations, election, out } = this;
-    let next = election.pollDeadline();
+    let next = Math.min(election.pollDeadline(), this.#storeAtMs);
     if (this.#options.cargo?.alone === false) {
       next = Math.min(next, nowMs() + this.config.deadMs / 2);
     }

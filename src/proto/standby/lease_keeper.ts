@@ -10,6 +10,13 @@ import type { ElectionConfig } from "./orders.ts";
 /** Asks whose answers are waited for. */
 const ASKS_MAX = 16;
 
+/** An ask whose answer is waited for. */
+export interface LeaseAsked {
+  readonly sentAtMs: number;
+  /** It was for the next term of whoever is active. */
+  readonly next: boolean;
+}
+
 /** Asks, and what came of them. */
 export class LeaseKeeper {
   /** Until when the box may send; -Infinity when it may not. */
@@ -23,22 +30,26 @@ export class LeaseKeeper {
   readonly #config: ElectionConfig;
   readonly #marginMs: number;
   #serial = 0;
-  /** When each ask was sent, by serial. */
-  readonly #asks = new Map<number, number>();
+  /** By serial. */
+  readonly #asks = new Map<number, LeaseAsked>();
 
   constructor(config: ElectionConfig) {
     this.#config = config;
     this.#marginMs = config.leaseMs / 8;
   }
 
-  /** Asks for it, or for more of it. */
-  ask(term: number, exact: boolean, nowMs: number): LeaseAskWord {
+  /** Asks for it, for more of it, or for the next term. */
+  ask(
+    term: number,
+    { exact, next }: Pick<LeaseAskWord, "exact" | "next">,
+    nowMs: number,
+  ): LeaseAskWord {
     const { group, box, instance, leaseMs } = this.#config;
     this.askAtMs = nowMs + leaseMs / 8;
     const serial = ++this.#serial;
     if (this.#asks.size >= ASKS_MAX) this.#asks.delete(this.#asks.keys().next().value!);
-    this.#asks.set(serial, nowMs);
-    return { word: "leaseAsk", group, box, instance, term, exact, leaseMs, serial };
+    this.#asks.set(serial, { sentAtMs: nowMs, next });
+    return { word: "leaseAsk", group, box, instance, term, exact, next, leaseMs, serial };
   }
 
   /** Gives it back; what was asked before is answered in vain. */
@@ -53,11 +64,11 @@ export class LeaseKeeper {
     this.#asks.clear();
   }
 
-  /** When the ask of an answer was sent; null when it is not waited for. */
-  sentAt({ serial }: LeaseAnswerWord): number | null {
-    const sentAtMs = this.#asks.get(serial);
+  /** What an answer is to; null when it is not waited for. */
+  asked({ serial }: LeaseAnswerWord): LeaseAsked | null {
+    const asked = this.#asks.get(serial);
     this.#asks.delete(serial);
-    return sentAtMs ?? null;
+    return asked ?? null;
   }
 
   /** Until when an answer lets the box send. */

@@ -25,11 +25,6 @@ export interface ElectionConfig {
   readonly leaseMs: number;
 }
 
-/** Times that are good unless the operator says otherwise. */
-export const ELECTION_TIMES: Readonly<
-  Pick<ElectionConfig, "heartbeatMs" | "deadMs" | "leaseMs">
-> = { heartbeatMs: 150, deadMs: 600, leaseMs: 2000 };
-
 /** What a box keeps on disk. */
 export interface ElectionStored {
   /** The highest term that it has heard of. */
@@ -150,9 +145,15 @@ const SPARE: ReadonlySet<ElectionAction["do"]> = new Set(
 export class Orders {
   /** Blocks that were ordered and not yet confirmed. */
   blocks = 0;
+  /** The term that is on the disk. */
+  storedTerm: number;
   readonly #actions: ElectionAction[] = [];
-  #storing = false;
+  #storing: ElectionStored | null = null;
   #waitTold = "";
+
+  constructor(storedTerm: number) {
+    this.storedTerm = storedTerm;
+  }
 
   /** Adds one. */
   push(action: ElectionAction): void {
@@ -198,17 +199,18 @@ export class Orders {
 
   /** Takes the next one; null when there is none. */
   poll(): ElectionAction | null {
-    if (this.#storing) {
+    if (this.#storing !== null) {
       const urgent = this.#actions.findIndex((action) => action.do === "block");
       return urgent < 0 ? null : this.#actions.splice(urgent, 1)[0]!;
     }
     const action = this.#actions.shift() ?? null;
-    if (action?.do === "store") this.#storing = true;
+    if (action?.do === "store") this.#storing = action.stored;
     return action;
   }
 
   /** What `store` gave is on the disk. */
   handleStored(): void {
-    this.#storing = false;
+    if (this.#storing !== null) this.storedTerm = this.#storing.term;
+    this.#storing = null;
   }
 }

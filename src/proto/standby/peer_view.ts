@@ -30,7 +30,8 @@ export class PeerView {
   mode = "";
   role: BoxRole = "starting";
   term = 0;
-  ready = false;
+  /** Term whose state it has; Infinity while it has not said. */
+  stateTerm = Infinity;
   carrier = true;
   /** When it last said anything that was new. */
   heardMs = -Infinity;
@@ -40,6 +41,11 @@ export class PeerView {
   /** How long a heartbeat and its answer took; -1 before the first. */
   roundTripMs = -1;
   #sentMs = -Infinity;
+
+  /** It has the state of its term: it is active, or holds a whole snapshot. */
+  get ready(): boolean {
+    return this.stateTerm === this.term;
+  }
 
   /** The session is there, or is gone. */
   session(open: boolean): void {
@@ -53,10 +59,10 @@ export class PeerView {
     const fresh = word.instance !== this.instance || !this.known;
     if (word.instance !== this.instance) {
       this.#sentMs = -Infinity;
-      this.ready = false;
       this.holdsNumber = 0;
       this.sentNumber = 0;
     }
+    if (fresh) this.stateTerm = Infinity;
     this.known = true;
     this.heardUs = word.heard === ownInstance;
     this.box = word.box;
@@ -72,9 +78,10 @@ export class PeerView {
   heartbeat(word: HeartbeatWord, nowMs: number): boolean {
     if (!this.known || word.sentMs <= this.#sentMs) return false;
     this.#sentMs = word.sentMs;
+    this.heardUs = true; // only who has heard a hello says this
     this.role = word.role;
     this.term = word.term;
-    this.ready = word.ready;
+    this.stateTerm = word.stateTerm;
     this.carrier = word.carrier;
     this.sentNumber = word.number;
     this.heardMs = nowMs;
@@ -101,10 +108,14 @@ export class PeerView {
     return can && this.term === term && this.lives(nowMs, withinMs);
   }
 
-  /** It has nothing of this term, as nobody has who is not up. */
-  isEmpty(term: number, nowMs: number, withinMs: number): boolean {
+  /**
+   * It is not up and does not have the state of this term, nor one of a later term than ours is of: so
+   * nobody has gone on with a later state than ours.
+   */
+  hasLess(term: number, stateTerm: number, nowMs: number, withinMs: number): boolean {
     const idle = this.role === "standby" || this.role === "starting";
-    return idle && !this.ready && this.term === term && this.lives(nowMs, withinMs);
+    const less = !this.ready && this.stateTerm <= stateTerm;
+    return idle && less && this.term === term && this.lives(nowMs, withinMs);
   }
 }
 

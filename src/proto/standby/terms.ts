@@ -34,6 +34,11 @@ export class Terms {
     return this.#stateTerm === this.term;
   }
 
+  /** The term whose state is here, whole; 0 when it is of none. */
+  get stateTerm(): number {
+    return Math.max(0, this.#stateTerm);
+  }
+
   /** Another box has this term, which is higher: what this one has sent with is not to be used. */
   raise(term: number): void {
     this.term = term;
@@ -48,6 +53,12 @@ export class Terms {
     }
     this.term = term;
     this.#activeTerm = term;
+  }
+
+  /** The next one too, and what is there is gone on with as it is. */
+  extend(term: number): void {
+    this.own(term);
+    this.#stateTerm = term;
   }
 
   /** Orders what it has to be installed. */

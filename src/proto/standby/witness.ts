@@ -4,7 +4,8 @@
  * before the answer leaves.
  *
  *     free ──ask: term + 1──> held ──ask of the holder: the same term, longer──> held
- *      ^                       │ another asks: refused, with what is left
+ *      ^                       │   with next: its own term + 1, which ends the state of the other box
+ *      │                       │ another asks: refused, with what is left
  *      │<──── given back ──────┤
  *      │<──── lease over ──────┘   the holder may still renew it, until another has the next term
  *
@@ -129,11 +130,13 @@ export class Witness {
   #grant(ask: LeaseAskWord, known: Lease | undefined, nowMs: number): WitnessReply {
     const { group, box, instance, serial } = ask;
     const before = known?.state;
-    const renews = known !== undefined && isHolder(ask, known) && ask.term <= known.state.term;
+    const holds = known !== undefined && isHolder(ask, known) && ask.term <= known.state.term;
+    const raises = holds && ask.next && ask.term === known.state.term && ask.term < TERM_MAX;
+    const renews = holds && !raises;
     const term = renews ? known.state.term : Math.max(ask.term, before?.term ?? 0) + 1;
     // A shorter ask does not shorten what was granted before, which the holder may still count on.
-    const endMs = Math.max(renews ? known.endMs : 0, nowMs + ask.leaseMs);
-    const leaseMs = renews ? Math.max(known.state.leaseMs, ask.leaseMs) : ask.leaseMs;
+    const endMs = Math.max(holds ? known.endMs : 0, nowMs + ask.leaseMs);
+    const leaseMs = holds ? Math.max(known.state.leaseMs, ask.leaseMs) : ask.leaseMs;
     const state = { group, box, instance, term, leaseMs };
     const changed = !renews || leaseMs !== known.state.leaseMs;
     this.#leases.set(group, { state, endMs, instance, serial });
@@ -159,12 +162,15 @@ export class Witness {
     const waitMs = known === undefined
       ? Math.max(0, this.#startMs + ask.leaseMs - nowMs)
       : leftOf(known, nowMs);
+    const lastTerm = known?.state.term ?? 0;
+    // A holder hears of a term of its own by a grant only: otherwise it would take it for another's.
+    const own = known !== undefined && isHolder(ask, known);
     return {
       answer: {
         word: "leaseAnswer",
         serial: ask.serial,
         granted: false,
-        term: known?.state.term ?? 0,
+        term: own ? Math.min(ask.term, lastTerm) : lastTerm,
         leaseMs: known?.state.leaseMs ?? 0,
         holder: known?.state.box ?? "",
         leftMs: Math.min(waitMs, LEASE_MS_MAX),

@@ -75,8 +75,8 @@ export interface HeartbeatWord {
   readonly sentMs: number;
   /** What is left of its lease. */
   readonly leaseLeftMs?: number;
-  /** True when it has the state of its term: it is active, or holds a whole snapshot. */
-  readonly ready: boolean;
+  /** Term whose state it has: it was active in it, or holds a whole snapshot; 0 when of none. */
+  readonly stateTerm: number;
   /** False while an interface that it watches has no carrier. */
   readonly carrier: boolean;
 }
@@ -173,8 +173,13 @@ export interface LeaseAskWord {
   readonly instance: string;
   /** The highest term that the box knows. */
   readonly term: number;
-  /** True: grant it only when `term` is the last one that was granted, as my state is of that one. */
+  /** True: grant it only when `term` is the last one that was granted; false when that is forced. */
   readonly exact: boolean;
+  /**
+   * True: I hold the lease of `term`, and want to go on in the next one, as the other box does not follow
+   * and must not go on with what it has of this one. Granted once: who asks again gets the same.
+   */
+  readonly next: boolean;
   readonly leaseMs: number;
   /** Only goes up within an instance, together with those of {@linkcode LeaseGiveWord}. */
   readonly serial: number;
@@ -349,7 +354,7 @@ const SHAPES: Readonly<Record<StandbyWord["word"], Shape>> = {
     number: COUNT,
     sentMs: TIME,
     leaseLeftMs: LEFT,
-    ready: FLAG,
+    stateTerm: TERM,
     carrier: FLAG,
   },
   heartbeatAnswer: { term: TERM, role: ROLE, echoed: TIME, holdsNumber: COUNT },
@@ -360,7 +365,7 @@ const SHAPES: Readonly<Record<StandbyWord["word"], Shape>> = {
   handoverOffer: { term: TERM, why: TEXT },
   sadAsk: { serial: COUNT, from: COUNT },
   sadAnswer: { serial: COUNT, from: COUNT, total: COUNT, entries: ENTRIES },
-  leaseAsk: { ...CLAIMANT, exact: FLAG, leaseMs: LEASE },
+  leaseAsk: { ...CLAIMANT, exact: FLAG, next: FLAG, leaseMs: LEASE },
   leaseAnswer: {
     serial: COUNT,
     granted: FLAG,
