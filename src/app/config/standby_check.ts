@@ -37,6 +37,12 @@ export function completeStandby(
       findings,
     );
   }
+  if ((state ?? null) === null && standby.role !== "auto") { // with auto it is a mistake
+    const text =
+      "The term is forgotten with this program, and it may then begin beside an active " +
+      'other box: add "state", a directory such as /var/lib/fairlead';
+    findings.warning("standby", text);
+  }
   if (auth?.method === "none" && standby.peer !== undefined) {
     const text = "Keys of associations and messages go to the other box as they are, and whoever " +
       "reaches it may take over: add auth.keyring (fairlead keyring create makes one)";

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { nowMs } from "../../io/clock.ts";
 import type { AuthOptions } from "../../proto/msgr2/messenger.ts";
 import type { AccessServer } from "../access_server.ts";
 import type { StandbyConfig } from "../config/standby_config.ts";
@@ -22,6 +23,8 @@ const TICK_MS = 1000;
 /** A stop waits so long for the other box to take over. */
 const HAND_OVER_MS = 4000;
 const LOOK_MS = 20;
+/** A start that takes longer waits for somebody. */
+const STARTING_MS = 10_000;
 
 /** How a {@linkcode StandbyPart} is made. */
 export interface StandbyPartOptions {
@@ -138,13 +141,23 @@ export class StandbyPart {
       split,
       "Both boxes were active in one term and have stopped: fairlead standby promote on one of them",
     );
+    this.#alarm(
+      "standby_starting",
+      role === "starting" && nowMs() - this.#startedMs > STARTING_MS,
+      "Nothing is sent under IPsec as this box must first know that the other one does not: start " +
+        "that one, or fairlead standby promote --force when it is surely not running",
+    );
     const witnessAway = config.witness !== null && !this.service.reaches("witness");
     this.#alarm("witness_away", witnessAway, `The witness at ${config.witness} cannot be reached`);
   }
 
+  readonly #startedMs = nowMs();
+
   #alarm(code: string, raised: boolean, text: string): void {
     if (!raised) return this.#alarms.clear(code);
-    const level = code === "standby_fenced" || code === "standby_split" ? "error" : "warning";
+    const level = ["standby_fenced", "standby_split", "standby_starting"].includes(code)
+      ? "error"
+      : "warning";
     this.#alarms.raise(code, level, text);
   }
 }

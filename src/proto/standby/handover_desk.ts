@@ -137,8 +137,13 @@ export class HandoverDesk {
 
   /** The other box does not yield. */
   handleRefused(word: HandoverRefusedWord, nowMs: number): void {
-    if (this.#keeper.wish.isAnswer(word)) this.#peerSilent(word.why, nowMs);
-    else this.#keeper.counters.strayWords++;
+    const { lease, wish } = this.#keeper;
+    if (!wish.isAnswer(word)) this.#keeper.counters.strayWords++;
+    else {
+      // Force is for a box that is not there: this one is, and may be sending.
+      lease.askAtMs = nowMs + HANDOVER_MS;
+      wish.refuse(`the other box does not hand over: ${word.why}`);
+    }
   }
 
   /** The active box would rather not be it. */

@@ -75,8 +75,8 @@ export class StoredSa implements Directed {
 
   /** What an SaState record says beside them. */
   takeStateHead(head: SaStateHead, nowMs: number): void {
-    this.peakIn = head.peakIn;
-    this.peakOut = head.peakOut;
+    this.peakIn = Math.max(this.peakIn, head.peakIn);
+    this.peakOut = Math.max(this.peakOut, head.peakOut);
     this.eventMs = nowMs - head.ageMs;
     (this.#states ??= new Rate()).add(1, nowMs, nowMs);
   }
