@@ -326,7 +326,8 @@ export class Endpoint implements AsyncIterable<Batch> {
     this.messenger.giveBack();
     this.#held = null;
     this.#road.wake();
-    const deadline = nowMs() + CLOSE_MS;
+    // What may not run has no last bytes: another box has the sessions by now.
+    const deadline = this.#mirrored?.mayRun() === false ? 0 : nowMs() + CLOSE_MS;
     while (this.messenger.connections.size > 0 && nowMs() < deadline) {
       this.#road.wake();
       await new Promise<void>((resolve) => setImmediate(resolve));

@@ -29,6 +29,7 @@ import { Commits, type SpoolMirror } from "../spool/commits.ts";
 import { type OpenSpool, openSpool } from "../spool/open_spool.ts";
 import type { Spool } from "../spool/spool.ts";
 import { SpoolSnapshot } from "../spool/spool_snapshot.ts";
+import { markCopied } from "../standby/spool_replica.ts";
 import { makeStateDirectory } from "../state_directory.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
 import type { PathsOf } from "../status/snapshot.ts";
@@ -267,6 +268,12 @@ export class Gateway implements IntakeTarget {
   /** Everything that is stored, in steps. */
   spoolSnapshot(): SpoolSnapshot {
     return new SpoolSnapshot(this.#database);
+  }
+
+  /** Whether another box has all that is stored; resolves when a restart would find it so. */
+  markCopied(copied: boolean): Promise<void> {
+    markCopied(this.#database, copied ? this.spool : null);
+    return this.#database.sync();
   }
 
   /** What the standby has acknowledged may leave. */

@@ -48,6 +48,7 @@ export class PairedGateway {
     try {
       const part = await StandbyPart.open({
         config: standby,
+        name: config.name,
         auth,
         state: config.state,
         cargo,

@@ -137,10 +137,10 @@ function storeGeneration(database: Database, spool: Spool): void {
   }
 }
 
-/** Renames a database and its log; returns the new name. */
-export async function setAsideOf(path: string): Promise<string> {
+/** Renames a database and its log; returns the new name, which says why. */
+export async function setAsideOf(path: string, why = "damaged"): Promise<string> {
   const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
-  const to = `${path.replace(/\.db$/, "")}.damaged-${stamp}.db`;
+  const to = `${path.replace(/\.db$/, "")}.${why}-${stamp}.db`;
   await Deno.rename(path, to);
   await Deno.rename(`${path}-wal`, `${to}-wal`).catch(() => {}); // there may be none
   await Deno.remove(`${path}-shm`).catch(() => {});

@@ -219,7 +219,10 @@ export class Associations {
     const problems = plan.refused.map(({ key, reason }) => `${key} is not taken over: ${reason}`);
     const { sas } = plan;
     const first = sas[0];
-    if (this.#hz === 0 && first !== undefined) {
+    if (this.#apply === "install" && this.#hz > 0) { // most are there already
+      const missing: PlannedSa[] = [];
+      problems.push(...this.#bring(sas, missing), ...this.#install(missing));
+    } else if (this.#hz === 0 && first !== undefined) {
       problems.push(...this.#install([first]));
       this.#measureHz(first.id);
       problems.push(...this.#install(sas.slice(1)));
@@ -286,14 +289,20 @@ export class Associations {
     return [...problems, ...this.#bring(there)];
   }
 
-  #bring(sas: readonly PlannedSa[]): string[] {
+  /** Brings SAs to where they shall be; those that are not there go to `missing`, when there is one. */
+  #bring(sas: readonly PlannedSa[], missing: PlannedSa[] | null = null): string[] {
     const hz = this.#hz === 0 ? HZ_GUESS : this.#hz;
+    const problems: string[] = [];
     const refused = this.kernel.batch(
       sas.length,
       (index, out, at, sequence) =>
         written(writePlannedState(sas[index]!, out, at, sequence, 0, hz)),
     );
-    return refused.map(({ index, text }) => `${sas[index]!.key} stays where it is: ${text}`);
+    for (const { errno, index, text } of refused) {
+      if (errno === Errno.Esrch && missing !== null) missing.push(sas[index]!);
+      else problems.push(`${sas[index]!.key} stays where it is: ${text}`);
+    }
+    return problems;
   }
 
   #sent(serial: number): void {

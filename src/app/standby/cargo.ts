@@ -35,6 +35,9 @@ export interface Cargo {
   /** Resolves when what was applied is safe here: only then it is acknowledged. */
   stored(): Promise<void>;
 
+  /** Not null while it is being released: posts wait for that. Never rejects. */
+  readonly releasing: Promise<void> | null;
+
   // ---- active
 
   /** Nobody waits for the other box; false from when the cargo is whole in a snapshot. */

@@ -27,14 +27,17 @@ export class DurableFile {
       if (error instanceof Deno.errors.NotFound) return null;
       throw new Error(`Cannot read ${this.#path}: ${(error as Error).message}`);
     }
+    let value: unknown = null;
     try {
-      return JSON.parse(text);
+      value = JSON.parse(text);
     } catch {
-      throw new Error(
-        `Cannot use ${this.#path} as it is damaged: put back a backup of it, or move it aside when ` +
-          "the other box and the witness are sure to know the last term",
-      );
+      // told below
     }
+    if (typeof value === "object" && value !== null) return value;
+    throw new Error(
+      `Cannot use ${this.#path} as it is damaged: put back a backup of it, or move it aside when ` +
+        "the other box and the witness are sure to know the last term",
+    );
   }
 
   /**

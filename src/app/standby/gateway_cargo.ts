@@ -72,6 +72,7 @@ export class GatewayCargo implements Cargo {
   #lastSerial = 0;
   #wholeSerial = Infinity;
   #latencyMs = 0;
+  #releasing: Promise<void> | null = null;
   /** One after the other: taking and releasing take a while. */
   #last: Promise<void> = Promise.resolve();
 
@@ -147,7 +148,8 @@ export class GatewayCargo implements Cargo {
   }
 
   apply(kind: number, from: Region, at: number, end: number): number {
-    const replica = this.#replica!;
+    const replica = this.#replica;
+    if (replica === null) return this.check(kind, from, at, end);
     const applied = this.#sessions.apply(kind, from, at, end);
     if (this.#sessions.has(kind)) return applied;
     if (!this.#begun) replica.begin();
@@ -192,16 +194,25 @@ export class GatewayCargo implements Cargo {
 
   release(): Promise<void> {
     this.suspend();
-    return this.#exclusively(async () => {
+    const released = this.#exclusively(async () => {
       const gateway = this.#gateway;
       if (gateway === null) return;
       this.#gateway = null;
       this.#options.onGateway(null);
-      this.#waiting = [];
-      this.#sessions.stop();
       await gateway.abandon();
+      this.#waiting = []; // also what it wrote until then
+      this.#sessions.stop();
       await this.#hold();
     });
+    const releasing = this.#last.then(() => {
+      if (this.#releasing === releasing) this.#releasing = null;
+    });
+    this.#releasing = releasing;
+    return released;
+  }
+
+  get releasing(): Promise<void> | null {
+    return this.#releasing;
   }
 
   writeSnapshot(writer: PostWriter, flush: () => number): "more" | "wait" | "done" {
@@ -348,7 +359,8 @@ export class GatewayCargo implements Cargo {
   }
 
   #tellKept({ messages, path }: KeptSpool): void {
-    const text = `${countText(messages, "message is", "messages are")} kept aside in ${path}: this ` +
+    const text =
+      `${countText(messages, "message is", "messages are")} kept aside in ${path}: this ` +
       "box had taken them while no other one had them, and the other one goes on without them";
     this.#options.tell("error", text);
     this.#options.gateway.alarms.raise("spool_kept_aside", "error", text, path);

@@ -5,12 +5,16 @@
  *
  * @module
  */
+import { nowMs } from "../../io/clock.ts";
+import { assert } from "../../mem/assert.ts";
 import type { Batch } from "../../proto/msgr2/batch.ts";
 import type { AuthOptions, MessengerEvent } from "../../proto/msgr2/messenger.ts";
 import type { AuthAnswer, AuthServer } from "../../proto/msgr2/auth.ts";
 import { POLICIES, type Policy } from "../../proto/msgr2/policy.ts";
 import { type Session, SessionState } from "../../proto/msgr2/session.ts";
+import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import { entityTypeName } from "../../wire/msgr2/hello.ts";
+import { resolve } from "../address.ts";
 import { printableWord } from "../printable.ts";
 import { Endpoint } from "../endpoint.ts";
 import { FairleadType } from "../message_types.ts";
@@ -103,9 +107,11 @@ export class PairLink {
    * @throws when the address cannot be used
    */
   async open(listen: string, peer: string, witness: string | null): Promise<void> {
+    const targets = await Promise.all([resolve(peer), witness === null ? null : resolve(witness)]);
     await this.#endpoint.listen(listen);
-    this.#setPeer(await this.#endpoint.connect(peer, PEER_POLICY));
-    if (witness !== null) this.#witness = await this.#endpoint.connect(witness, WITNESS_POLICY);
+    // From here on without a pause: a session that the other box opens first would be one of its own.
+    this.#dial("peer", targets[0]);
+    if (targets[1] !== null) this.#dial("witness", targets[1]);
   }
 
   /** True while the other box, or the witness, can be reached. */
@@ -163,11 +169,13 @@ export class PairLink {
 
   #handleBatch(batch: Batch): Promise<void> | void {
     const stored: Promise<boolean>[] = [];
+    const peer = this.#peer;
     let taken = true;
     for (let index = 0; index < batch.length; index++) {
       const front = batch.front(index);
       const session = batch.session(index);
       const other = this.#otherOf(session);
+      if (session.state === SessionState.Closed) continue; // what it says comes again in the next one
       if (batch.type(index) === FairleadType.Standby && other !== null) {
         this.#handler.handleWord(front, other);
       } else if (batch.type(index) !== FairleadType.Sync || other !== "peer") {
@@ -178,16 +186,19 @@ export class PairLink {
         else if (!pending) taken = false;
       }
     }
-    if (!taken) this.#startAnew();
+    if (!taken) this.#startAnew(peer!);
     if (stored.length === 0) return;
     return Promise.all(stored).then((all) => {
-      if (!all.every((one) => one)) this.#startAnew();
+      if (!all.every((one) => one)) this.#startAnew(peer!);
     });
   }
 
   /** What came last is not acknowledged: the other box has to tell everything again. */
-  #startAnew(): void {
-    if (this.#peer !== null && !this.#closed) this.#endpoint.disconnect(this.#peer);
+  #startAnew(session: Session): void {
+    if (session !== this.#peer || this.#closed) return;
+    this.#endpoint.disconnect(session);
+    this.#handler.handleReached("peer", false);
+    this.#dial("peer", session.target!);
   }
 
   #handleEvent({ kind, session }: MessengerEvent): void {
@@ -211,7 +222,7 @@ export class PairLink {
         break;
       case "reset":
         this.#handler.handleReached(other, false);
-        if (!this.#closed) this.#redial(other, session);
+        if (!this.#closed) this.#dial(other, session.target!);
     }
   }
 
@@ -221,10 +232,13 @@ export class PairLink {
     this.#handler.handleForgotten();
   }
 
-  /** A session that is over for good: the next one begins with nothing. */
-  async #redial(other: Other, { target }: Session): Promise<void> {
-    if (other === "peer") this.#setPeer(await this.#endpoint.connect(target!, PEER_POLICY));
-    else this.#witness = await this.#endpoint.connect(target!, WITNESS_POLICY);
+  /** Opens a session, in which nothing was said: the first one, or after one that is over for good. */
+  #dial(other: Other, target: EntityAddr): void {
+    const policy = other === "peer" ? PEER_POLICY : WITNESS_POLICY;
+    const session = this.#endpoint.messenger.connect(target, policy, nowMs());
+    assert(session !== null, "nobody else comes in, so that there is room");
+    if (other === "peer") this.#setPeer(session);
+    else this.#witness = session;
   }
 
   #takeAcknowledged(session: Session): void {

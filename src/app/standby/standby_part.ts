@@ -102,7 +102,7 @@ export class StandbyPart {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     const { election } = this.service;
-    const able = election.peer.known && election.peer.ready && this.service.isSynced;
+    const able = election.peer.known && election.peer.ready && this.service.flow.isSynced;
     if (election.role === "active" && able) {
       this.service.demote();
       for (let waited = 0; waited < HAND_OVER_MS; waited += LOOK_MS) {
@@ -118,7 +118,8 @@ export class StandbyPart {
 
   /** What is to be told once it is so, and once it is over. */
   #tick(): void {
-    const { config, election, isSynced } = this.service;
+    const { config, election, flow } = this.service;
+    const { isSynced } = flow;
     const { role, split } = election;
     const active = role === "active";
     this.#alarm(

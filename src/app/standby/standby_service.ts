@@ -17,26 +17,23 @@ import type { AuthOptions, MessengerEvent } from "../../proto/msgr2/messenger.ts
 import { Election } from "../../proto/standby/election.ts";
 import type { ElectionAction, ElectionStored, TakeSource } from "../../proto/standby/orders.ts";
 import type { SaFigures } from "../../proto/xfrm/sa_table.ts";
-import { type PostWriter, RecordKind } from "../../wire/standby/post.ts";
 import { parseWord, type StandbyWord, writeWord } from "../../wire/standby/words.ts";
 import type { StandbyConfig } from "../config/standby_config.ts";
 import { Associations, type Tell } from "./associations.ts";
 import { Carriers } from "./carriers.ts";
-import type { Cargo, CargoLink } from "./cargo.ts";
+import type { Cargo } from "./cargo.ts";
 import { EgressGuard } from "./egress_guard.ts";
 import { type Other, type PairHandler, PairLink } from "./pair_link.ts";
 import { SadPages } from "./sad_pages.ts";
 import { SyncIn } from "./sync_in.ts";
-import { SyncOut } from "./sync_out.ts";
+import { SyncFlow } from "./sync_flow.ts";
 import type { TermFile } from "./term_file.ts";
 import { VirtualAddressKeeper } from "./virtual_address_keeper.ts";
 
-/** Bytes of a snapshot that are on the way at a time: what changes meanwhile waits behind them. */
-const SNAPSHOT_AHEAD_BYTES = 2 * 1024 * 1024;
 /** How long a promotion may take until whoever asked is told. */
 const PROMOTE_MS = 15_000;
-/** A box that lives and acknowledges nothing for so long has a disk that hangs. */
-const STALLED_MS = 5000;
+/** What the kernel has done meanwhile could not be read: no post tells it, and none has this number. */
+const UNKNOWN_NUMBER: number = Number.MAX_SAFE_INTEGER;
 /** A turn that failed is tried again after this. */
 const REST_MS = 500;
 
@@ -74,15 +71,14 @@ export interface StandbyCounts {
   /** What neither the other box nor the witness has said. */
   strangers: number;
   unknownWords: number;
-  snapshotsSent: number;
 }
 
 /** A running box. */
-export class StandbyService implements CargoLink, PairHandler {
+export class StandbyService implements PairHandler {
   readonly election: Election;
   readonly associations: Associations | null;
   readonly guard: EgressGuard;
-  readonly out: SyncOut;
+  readonly flow: SyncFlow;
   readonly in: SyncIn;
   readonly config: StandbyConfig;
   readonly counts: StandbyCounts = {
@@ -92,7 +88,6 @@ export class StandbyService implements CargoLink, PairHandler {
     badWords: 0,
     strangers: 0,
     unknownWords: 0,
-    snapshotsSent: 0,
   };
   readonly #options: StandbyServiceOptions;
   readonly #link: PairLink;
@@ -103,17 +98,11 @@ export class StandbyService implements CargoLink, PairHandler {
   #running: Promise<void> | null = null;
   #waiting: Waiting[] = [];
   #role = "";
-  /** A snapshot is being sent: what comes next of it. */
-  #snapshot: "none" | "associations" | "cargo" = "none";
-  /** The other box has the last post when it has this number; 0: nobody waits for that. */
-  #flushing = 0;
-  /** The term whose cargo the other box has. */
-  #gatedTerm = 0;
   /** What the disk did not take, and when it is tried again. */
   #unstored: ElectionStored | null = null;
   #storeAtMs = Infinity;
-  /** When the other box had everything for the last time. */
-  #syncedMs = -Infinity;
+  /** When the other box said that everything which it knows is here. */
+  #freshMs = -Infinity;
   /** The other box has said hello in this session, and is one to pair with. */
   #paired = false;
   #acting = false;
@@ -165,8 +154,16 @@ export class StandbyService implements CargoLink, PairHandler {
     this.#addresses = parts.addresses;
     this.in = new SyncIn({ store: this.associations?.store ?? null, cargo, tell });
     this.#link = new PairLink({ name, auth, handler: this, onEvent });
-    this.out = new SyncOut(this.#link);
-    if (cargo !== null) cargo.link = this;
+    this.flow = new SyncFlow({
+      link: this.#link,
+      election: this.election,
+      associations: this.associations,
+      cargo,
+      deadMs,
+      // A process that was stopped learns it here first.
+      mayRun: () => nowMs() < this.guard.untilMs,
+    });
+    if (cargo !== null) cargo.link = this.flow;
     this.#sad = new SadPages((word) => this.#link.say("peer", writeWord(word)));
     this.#carriers = new Carriers(config.watch, (up) => {
       this.election.handleCarrier(up, nowMs());
@@ -177,6 +174,9 @@ export class StandbyService implements CargoLink, PairHandler {
 
   /** Makes this box the active one; its term. */
   promote(force: boolean): Promise<number> {
+    if (this.#waiting.length > 0) {
+      return Promise.reject(new Error("Cannot promote as it is being done already"));
+    }
     const { promise, ...waiting } = Promise.withResolvers<number>();
     this.#waiting.push(waiting);
     const timer = setTimeout(() => {
@@ -205,39 +205,9 @@ export class StandbyService implements CargoLink, PairHandler {
     return this.#link.reaches(other);
   }
 
-  /** True while the other box has everything up to what is on its way. */
-  get isSynced(): boolean {
-    const { election, out } = this;
-    const now = nowMs();
-    const lives = election.peer.lives(now, this.config.deadMs) && out.stalledFor(now) < STALLED_MS;
-    return lives && !out.snapshotNeeded && this.#snapshot === "none";
-  }
-
   /** True while this box has the addresses of the active role. */
   get hasAddresses(): boolean {
     return this.#addresses.taken;
-  }
-
-  /** Where records are written for {@linkcode flush}. */
-  get writer(): PostWriter {
-    return this.out.writer;
-  }
-
-  /** False once the lease of this box is over; a process that was stopped learns it here first. */
-  mayRun(): boolean {
-    return nowMs() < this.guard.untilMs;
-  }
-
-  /** True while increments are of use: a snapshot was begun. */
-  get follows(): boolean {
-    return !this.out.snapshotNeeded && this.election.role === "active";
-  }
-
-  /** Something was written for the other box outside of a turn: it leaves now. */
-  flush(): number {
-    const serial = this.out.flush();
-    if (serial > 0) this.election.sentNumber = this.out.sent;
-    return serial;
   }
 
   /**
@@ -273,7 +243,7 @@ export class StandbyService implements CargoLink, PairHandler {
       this.election.handlePeerGone(now);
       this.#sad.fail("the other box is away");
     }
-    this.#actNow(now);
+    this.#safely(() => this.#actNow(now));
   }
 
   handleForgotten(): void {
@@ -301,8 +271,10 @@ export class StandbyService implements CargoLink, PairHandler {
       this.counts.strangers++; // only the witness grants, and it is no other box
     } else {
       const now = nowMs();
-      this.#handleWord(word, now);
-      this.#actNow(now);
+      this.#safely(() => {
+        this.#handleWord(word, now);
+        this.#actNow(now);
+      });
     }
   }
 
@@ -314,16 +286,23 @@ export class StandbyService implements CargoLink, PairHandler {
     this.in.receiver.setTerm(this.election.term);
     const taken = this.in.take(front, nowMs(), () => this.#handleWhole());
     this.election.heldNumber = this.in.receiver.holds;
-    this.associations?.followStore();
+    this.#safely(() => this.associations?.followStore());
     return taken;
   }
 
   handleAcknowledged(serial: number): void {
-    this.out.handleAcknowledged(serial);
-    this.associations?.mirror.handleAcked(serial);
-    this.#options.cargo?.handleAcked(serial);
-    this.#checkFlushed(nowMs());
-    if (this.#snapshot !== "none") this.#poller.wake();
+    this.flow.handleAcknowledged(serial);
+    this.#safely(() => this.#checkFlushed(nowMs()));
+    if (this.flow.sendsSnapshot) this.#poller.wake();
+  }
+
+  /** What the kernel or the disk refuses ends what was being done, not the program. */
+  #safely(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#options.tell("error", (error as Error).message);
+    }
   }
 
   #handleWhole(): void {
@@ -341,6 +320,8 @@ export class StandbyService implements CargoLink, PairHandler {
         this.#paired = election.peer.known;
         return;
       case "heartbeat":
+        // It counts as news of every association when no post is missing.
+        if (this.#paired && word.number === this.in.receiver.holds) this.#freshMs = now;
         return election.handleHeartbeat(word, now);
       case "heartbeatAnswer":
         return election.handleHeartbeatAnswer(word, now);
@@ -398,7 +379,6 @@ export class StandbyService implements CargoLink, PairHandler {
   }
 
   #do(action: ElectionAction, now: number): void {
-    const { election } = this;
     switch (action.do) {
       case "store":
         return this.#store(action.stored, now);
@@ -411,12 +391,10 @@ export class StandbyService implements CargoLink, PairHandler {
       case "openFence":
         return this.guard.open(action.untilMs);
       case "block":
-        this.guard.shut();
-        this.#options.cargo?.suspend();
-        this.associations?.block();
-        return election.handleBlocked(now);
+        return this.#block(now);
       case "flush":
-        return this.#flushAll(now);
+        this.flow.beginFlush(now);
+        return this.#checkFlushed(now);
       case "deleteSas":
         this.associations?.deleteAll(now);
         return this.in.receiver.forget();
@@ -430,6 +408,18 @@ export class StandbyService implements CargoLink, PairHandler {
         return;
       case "say":
         return this.#options.tell("info", action.text);
+    }
+  }
+
+  /** The fence first, as it is the surest; an address that this box does not answer for goes, too. */
+  #block(now: number): void {
+    this.guard.shut();
+    this.#options.cargo?.suspend();
+    if (this.#addresses.taken) this.#addresses.give();
+    try {
+      this.associations?.block();
+    } finally {
+      this.election.handleBlocked(now);
     }
   }
 
@@ -463,11 +453,9 @@ export class StandbyService implements CargoLink, PairHandler {
       const problems: string[] = [];
       if (associations !== null) {
         if (source === "snapshot") {
-          const { peer } = election;
-          const heardMs = Math.max(peer.heardMs, this.in.appliedMs);
           const result = associations.takeOver({
             inbound: this.config.inbound,
-            detectedAgeMs: started - heardMs + Math.max(0, peer.roundTripMs) / 2,
+            detectedAgeMs: this.#unheardMs(started),
           }, started);
           problems.push(...result.problems);
         }
@@ -488,10 +476,21 @@ export class StandbyService implements CargoLink, PairHandler {
     });
   }
 
+  /**
+   * For how long the other box may have sent with numbers that are not known here: since what it said
+   * last was known to be all. With a lease its kernel may have gone on until the end of that, whenever
+   * its program was heard last.
+   */
+  #unheardMs(now: number): number {
+    const { roundTripMs } = this.election.peer;
+    const sinceMs = now - Math.max(this.#freshMs, this.in.appliedMs);
+    const leastMs = this.config.role === "auto" ? this.config.leaseMs : 0;
+    return Math.max(sinceMs, leastMs) + Math.max(0, roundTripMs);
+  }
+
   #becomeStandby(): void {
     this.#addresses.give();
     this.#needSnapshot();
-    this.#flushing = 0;
     this.in.receiver.forget();
     this.#options.cargo?.release().catch(({ message }) => {
       this.#options.tell("error", `The gateway cannot be held for the other box: ${message}`);
@@ -509,88 +508,14 @@ export class StandbyService implements CargoLink, PairHandler {
     this.#options.onRole(role, term, `${text} (term ${term})`);
   }
 
-  // ---- posts
-
   #needSnapshot(): void {
-    this.out.needSnapshot();
-    this.#snapshot = "none";
-    this.#options.cargo?.handleLost();
+    this.flow.needSnapshot();
     this.#poller.wake();
   }
 
-  /**
-   * A cargo that waits for the other box does not wait for ever: once that does not follow, what it holds
-   * is made of an earlier term, which nobody goes on with, and then nobody waits.
-   */
-  #watchAlone(now: number): void {
-    const { cargo } = this.#options;
-    if (cargo === null || cargo.alone || this.election.role !== "active") return;
-    if (this.election.storedTerm > this.#gatedTerm) return cargo.handleAlone();
-    if (this.isSynced) this.#syncedMs = now;
-    const late = now - this.#syncedMs >= this.config.deadMs;
-    if (late || this.out.snapshotNeeded) this.election.handleAlone(now);
-  }
-
-  /** Everything that is to be sent at the moment. */
-  #mirror(now: number): void {
-    const { peer, role, term } = this.election;
-    if (role !== "active" && role !== "yielding") return;
-    if (this.out.snapshotNeeded) {
-      const ready = peer.known && peer.term === term && this.#link.reaches("peer");
-      const { cargo } = this.#options;
-      if (!ready || peer.role !== "standby" || cargo?.alone === false) return;
-      this.#beginSnapshot(term);
-    }
-    if (this.#snapshot !== "none") this.#continueSnapshot(now);
-    if (!this.out.full) {
-      this.associations?.writePosts(this.out.writer, now, () => this.flush());
-    }
-  }
-
-  #beginSnapshot(term: number): void {
-    const word = { word: "resync", term, why: "a snapshot begins" } as const;
-    if (!this.#link.say("peer", writeWord(word))) return;
-    this.out.begin(term);
-    this.counts.snapshotsSent++;
-    this.out.writer.mark(RecordKind.SnapshotBegin);
-    this.flush();
-    this.associations?.mirror.beginSnapshot();
-    this.#snapshot = "associations";
-  }
-
-  #continueSnapshot(now: number): void {
-    const { cargo } = this.#options;
-    const { out } = this;
-    const flush = (): number => this.flush();
-    while (this.#snapshot !== "none" && out.unackedBytes < SNAPSHOT_AHEAD_BYTES && !out.full) {
-      if (this.#snapshot === "associations") {
-        const more = this.associations?.writeSnapshot(out.writer, now, flush) ?? false;
-        if (!more) this.#snapshot = "cargo";
-        continue;
-      }
-      const state = cargo === null ? "done" : cargo.writeSnapshot(out.writer, flush);
-      if (state === "wait") return;
-      if (state === "more") continue;
-      this.#gatedTerm = this.election.term;
-      this.#syncedMs = now;
-      out.writer.mark(RecordKind.SnapshotEnd);
-      this.#snapshot = "none";
-      flush();
-    }
-  }
-
-  /** The last records of a box that yields. */
-  #flushAll(now: number): void {
-    this.associations?.refresh(now);
-    this.#mirror(now);
-    this.#flushing = this.isSynced ? Math.max(1, this.out.sent) : 0;
-    this.#checkFlushed(now);
-  }
-
   #checkFlushed(now: number): void {
-    if (this.#flushing === 0 || this.out.acked < this.#flushing) return;
-    const number = this.#flushing;
-    this.#flushing = 0;
+    const number = this.flow.takeFlushed();
+    if (number === 0) return;
     this.election.handleFlushed(number, now);
     this.#actNow(now);
   }
@@ -606,6 +531,7 @@ export class StandbyService implements CargoLink, PairHandler {
         if (now >= restUntilMs) more = this.#turn(now);
       } catch (error) {
         restUntilMs = now + REST_MS;
+        this.election.sentNumber = UNKNOWN_NUMBER;
         this.#options.tell("error", (error as Error).message);
       }
       if (more) await new Promise<void>((resolve) => setImmediate(resolve));
@@ -619,23 +545,19 @@ export class StandbyService implements CargoLink, PairHandler {
     if (now >= this.election.pollDeadline()) this.election.handleDeadline(now);
     this.#act(now);
     const more = this.associations?.turn(now) ?? false;
-    this.#watchAlone(now);
-    this.#mirror(now);
+    if (this.election.sentNumber === UNKNOWN_NUMBER) this.election.sentNumber = this.flow.out.sent;
+    this.flow.turn(now);
     return more;
   }
 
   #deadline(): number {
-    const { associations, election, out } = this;
-    let next = Math.min(election.pollDeadline(), this.#storeAtMs);
-    if (this.#options.cargo?.alone === false) {
-      next = Math.min(next, nowMs() + this.config.deadMs / 2);
-    }
-    if (associations !== null) {
-      next = Math.min(next, associations.pollDeadline());
-      const sends = election.role === "active" && !out.snapshotNeeded && !out.full;
-      if (sends) next = Math.min(next, associations.mirror.pollDeadline());
-    }
-    return next;
+    const { associations, election, flow } = this;
+    return Math.min(
+      election.pollDeadline(),
+      this.#storeAtMs,
+      flow.pollDeadline(nowMs()),
+      associations?.pollDeadline() ?? Infinity,
+    );
   }
 
   async #park(untilMs: number): Promise<void> {

@@ -30,7 +30,7 @@ export class StandbyViews {
 
   /** The view of this moment. */
   take(): StandbyView {
-    const { config, counts, election, guard, out } = this.#service;
+    const { config, counts, election, flow: { out }, guard } = this.#service;
     const { receiver } = this.#service.in;
     const now = nowMs();
     const { peer } = election;
@@ -67,7 +67,7 @@ export class StandbyViews {
         list: config.addresses.map(({ address, interface: name }) => `${address} ${name}`),
       },
       sync: {
-        synced: election.role === "active" ? this.#service.isSynced : election.ready,
+        synced: election.role === "active" ? this.#service.flow.isSynced : election.ready,
         sent: out.sent,
         acked: out.acked,
         unackedBytes: out.unackedBytes,

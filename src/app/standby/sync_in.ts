@@ -7,7 +7,7 @@
 import { describeFault, fail, Fault } from "../../mem/fault.ts";
 import { type Region, regionOf } from "../../mem/region.ts";
 import type { SaStore } from "../../proto/xfrm/sa_store.ts";
-import { SyncReceiver, SyncVerdict } from "../../proto/standby/sync_stream.ts";
+import { SnapshotState, SyncReceiver, SyncVerdict } from "../../proto/standby/sync_stream.ts";
 import {
   PostHead,
   PostRecord,
@@ -56,6 +56,8 @@ export class SyncIn {
     nowMs: number,
     onWhole: () => void,
   ): Promise<boolean> | boolean {
+    const releasing = this.#options.cargo?.releasing ?? null;
+    if (releasing !== null) return releasing.then(() => this.take(front, nowMs, onWhole));
     const region = regionOf(front);
     const start = readPostHead(region, 0, front.length, this.#head);
     if (start < 0) return this.#refuse();
@@ -92,13 +94,27 @@ export class SyncIn {
 
   #check(region: Region, start: number): number {
     let at = start;
+    let begins = 0;
     for (let index = 0; index < this.#head.count; index++) {
       at = readPostRecord(region, at, this.#record);
       const { at: from, end, kind } = this.#record;
+      if (kind === RecordKind.SnapshotBegin) begins++;
+      const coming = this.receiver.snapshot === SnapshotState.Coming;
+      if (kind === RecordKind.SnapshotEnd && !coming) {
+        return fail(Fault.State, "SnapshotEnd", from, this.#head.number, "after its beginning");
+      }
       const checked = this.#checkRecord(kind, region, from, end);
       if (checked < 0) return checked;
     }
-    return 0;
+    const expected = this.#head.number === 1 ? 1 : 0;
+    if (begins === expected) return 0;
+    return fail(
+      Fault.State,
+      "SnapshotBegin",
+      start,
+      begins,
+      `${expected} in post ${this.#head.number}`,
+    );
   }
 
   #checkRecord(kind: number, region: Region, at: number, end: number): number {

@@ -4,6 +4,7 @@
  * @module
  */
 import type { ElectionStored } from "../../proto/standby/orders.ts";
+import { TERM_MAX } from "../../wire/standby/words.ts";
 import { DurableFile } from "./durable_file.ts";
 
 const NOTHING: ElectionStored = { term: 0, activeTerm: 0 };
@@ -40,5 +41,5 @@ export class TermFile {
 }
 
 function isTerm(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= TERM_MAX;
 }
