@@ -28,8 +28,8 @@ const DEADLINE_MS = 8000;
 /** What somebody else had that address on, before. */
 const STALE = "02:00:00:00:00:99";
 
-function open(pair: NamespacePair, addresses: VirtualAddress[] = BOTH, life = 0): VirtualAddresses {
-  return VirtualAddresses.open({ namespace: pair.near, addresses, lifetimeSeconds: life });
+function open(pair: NamespacePair, addresses: VirtualAddress[] = BOTH): VirtualAddresses {
+  return VirtualAddresses.open({ namespace: pair.near, addresses });
 }
 
 async function shown(pair: NamespacePair): Promise<string[]> {
@@ -117,7 +117,7 @@ Deno.test({
     const watch = new Watch(pair);
     const addresses = open(pair);
     assert.deepEqual(await shown(pair), []);
-    assert.deepEqual(addresses.take(), []);
+    assert.deepEqual(addresses.take(0), []);
     assert.deepEqual(await shown(pair), BOTH.map(({ address }) => address), "and not tentative");
     const announced = [
       `arp 1 192.0.2.3 ${hardware}`,
@@ -127,7 +127,7 @@ Deno.test({
     assert.deepEqual(await watch.seen(3), announced);
     assert.deepEqual(addresses.announce(), []);
     assert.deepEqual(await watch.seen(3), announced);
-    assert.deepEqual(addresses.take(), [], "they are there already");
+    assert.deepEqual(addresses.take(0), [], "they are there already");
     assert.deepEqual(await watch.seen(3), announced);
 
     await must(pair.within(pair.near, ["sysctl", "-qw", "net.ipv6.conf.cable0.forwarding=1"]));
@@ -161,7 +161,7 @@ Deno.test({
       await must(["ip", "-n", far, "neigh", "show", "dev", "cable0"]);
     assert.equal((await known()).split(STALE).length - 1, 2);
     const addresses = open(pair, [{ ...INET, address: "198.51.100.1/32" }, INET6]);
-    assert.deepEqual(addresses.take(), []);
+    assert.deepEqual(addresses.take(0), []);
     await until("both are learned", async () => {
       const text = await known();
       return !text.includes(STALE) && text.split(hardware).length - 1 >= 2;
@@ -176,14 +176,14 @@ Deno.test({
   fn: async () => {
     await using pair = await NamespacePair.create();
     const url = new URL("../../src/app/standby/virtual_addresses.ts", import.meta.url);
-    const options = { namespace: pair.near, addresses: BOTH, lifetimeSeconds: 1 };
+    const options = { namespace: pair.near, addresses: BOTH };
     const child = new Deno.Command(Deno.execPath(), {
       args: [
         ...["eval", "--no-check"],
         `import { VirtualAddresses } from "${url}";
         const addresses = VirtualAddresses.open(${JSON.stringify(options)});
-        if (addresses.take().length > 0) throw new Error("not taken");
-        setInterval(() => addresses.keep(), 200);
+        if (addresses.take(1).length > 0) throw new Error("not taken");
+        setInterval(() => addresses.keep(1), 200);
         await Deno.stdout.write(Uint8Array.of(10));`,
       ],
       stdin: "null",
@@ -216,7 +216,7 @@ Deno.test({
       { interface: "down0", address: "198.51.100.2/24" },
       INET,
     ]);
-    assert.deepEqual(addresses.take(), [
+    assert.deepEqual(addresses.take(0), [
       "Cannot add 198.51.100.1/24 on none0: No such device (ENODEV), " +
       "see ip link for the names that there are",
       "Cannot announce 198.51.100.1/24 on none0: No such device (ENODEV), " +
@@ -236,7 +236,7 @@ Deno.test("what is no address with its prefix is refused before anything is done
   for (const address of [...bad, "2001:db8::1/129", "example/24", "/24", "192.0.2.1/1e1"]) {
     const addresses = [{ interface: "eth0", address }];
     assert.throws(
-      () => VirtualAddresses.open({ namespace: "", addresses, lifetimeSeconds: 0 }),
+      () => VirtualAddresses.open({ namespace: "", addresses }),
       (error: Error) =>
         error.message.includes("of eth0 as it must be one with its prefix") &&
         error.message.endsWith(`current value is "${address}"`),
@@ -244,7 +244,7 @@ Deno.test("what is no address with its prefix is refused before anything is done
   }
   const many = new Array(VIRTUAL_ADDRESSES_MAX + 1).fill(INET);
   assert.throws(
-    () => VirtualAddresses.open({ namespace: "", addresses: many, lifetimeSeconds: 0 }),
+    () => VirtualAddresses.open({ namespace: "", addresses: many }),
     /^Error: Cannot take over addresses as there may be 64 at most: current value is 65/,
   );
 });

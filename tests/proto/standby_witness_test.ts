@@ -209,7 +209,7 @@ function head(term: number, number: number): PostHead {
 
 /** A receiver in term 3 that has a whole snapshot of two posts. */
 function following(): SyncReceiver {
-  const receiver = new SyncReceiver(1000);
+  const receiver = new SyncReceiver();
   receiver.setTerm(3);
   assert.equal(receiver.judge(head(3, 1)), SyncVerdict.Apply);
   assert.equal(receiver.snapshot, SnapshotState.Coming);
@@ -228,24 +228,20 @@ Deno.test("posts are applied in their order and in their term only", () => {
   assert.equal(receiver.holds, 2, "nothing of that was applied");
   assert.equal(receiver.judge(head(3, 3)), SyncVerdict.Apply);
   assert.deepEqual(receiver.counts, [3, 1, 1, 2, 0, 0]);
-  assert.equal(receiver.pollResync(0), false);
+  assert.equal(receiver.resyncs, 0);
 });
 
-Deno.test("a gap asks for a snapshot, at most once in a while, until one begins", () => {
+Deno.test("a gap loses the place once, until a snapshot begins", () => {
   const receiver = following();
   assert.equal(receiver.judge(head(3, 4)), SyncVerdict.Gap);
   assert.equal(receiver.judge(head(3, 3)), SyncVerdict.Waiting);
   assert.equal(receiver.judge(head(3, 5)), SyncVerdict.Waiting);
   assert.equal(receiver.holds, 0);
   assert.equal(receiver.wholeTerm, 3, "what was whole goes on being held");
-  assert.equal(receiver.pollResync(100), true);
-  assert.equal(receiver.pollResync(1099), false);
-  assert.equal(receiver.pollDeadline(), 1100);
-  assert.equal(receiver.pollResync(1100), true);
+  assert.equal(receiver.resyncs, 1);
   assert.equal(receiver.judge(head(3, 1)), SyncVerdict.Apply);
-  assert.equal(receiver.pollDeadline(), Infinity);
-  assert.equal(receiver.pollResync(9999), false);
-  assert.equal(receiver.resyncs, 2);
+  assert.equal(receiver.judge(head(3, 2)), SyncVerdict.Apply);
+  assert.equal(receiver.resyncs, 1);
 });
 
 Deno.test("a bad record makes a receiver wait for a snapshot", () => {
@@ -254,7 +250,7 @@ Deno.test("a bad record makes a receiver wait for a snapshot", () => {
   receiver.handleBad();
   assert.equal(receiver.holds, 0);
   assert.equal(receiver.judge(head(3, 4)), SyncVerdict.Waiting);
-  assert.equal(receiver.pollResync(0), true);
+  assert.equal(receiver.resyncs, 1);
   assert.equal(receiver.bad, 1);
 });
 

@@ -31,6 +31,7 @@ import {
 import { readExpire } from "../../wire/netlink/xfrm_event.ts";
 import {
   PolicyAction,
+  PolicyDirection,
   readPolicy,
   setPolicyAction,
   writePolicyDelete,
@@ -389,7 +390,11 @@ export class Associations {
     const policies: XfrmPolicy[] = [];
     this.kernel.dumpPolicies((from, message) => {
       const policy = new XfrmPolicy();
-      if (readPolicy(from, message, policy) >= 0) policies.push(policy);
+      // A policy of a socket has a direction of its own, and goes with its socket.
+      if (readPolicy(from, message, policy) < 0 || policy.direction > PolicyDirection.Forward) {
+        return;
+      }
+      policies.push(policy);
     }, () => policies.length = 0);
     return policies;
   }

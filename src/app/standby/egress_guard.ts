@@ -12,13 +12,8 @@ import type { StandbyConfig } from "../config/standby_config.ts";
 import type { Tell } from "./associations.ts";
 import { Fence } from "./fence.ts";
 
-/** The kernel takes an address away up to a second late, and a lease is given back a second early. */
+/** The kernel counts the life of an address in seconds, and takes it away up to a second late. */
 const ADDRESS_LEASE_MS_MIN = 3000;
-
-/** How long an address lasts that nobody keeps: it is gone before the lease that it belongs to. */
-export function addressSeconds(leaseMs: number): number {
-  return Math.max(1, Math.floor(leaseMs / 1000) - 2);
-}
 
 /** The fence of one box, when it has one. */
 export class EgressGuard {

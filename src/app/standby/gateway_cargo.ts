@@ -64,6 +64,8 @@ export class GatewayCargo implements Cargo {
   readonly #sessions: SessionMirror;
   #gateway: Gateway | null = null;
   #running = false;
+  /** Counts what was asked for: a take that waited its turn is not done when it is not wanted any more. */
+  #asked = 0;
   #alone = true;
   #begun = false;
   #snapshot: SpoolSnapshot | null = null;
@@ -168,7 +170,9 @@ export class GatewayCargo implements Cargo {
   // ---- active
 
   take(): Promise<void> {
+    const asked = ++this.#asked;
     return this.#exclusively(async () => {
+      if (asked !== this.#asked) return;
       if (this.#gateway !== null) {
         this.#running = true;
         if (this.#alone) this.#settleAll();
@@ -182,12 +186,19 @@ export class GatewayCargo implements Cargo {
       this.#replica = null;
       this.#running = true;
       this.#alone = true;
-      this.#gateway = await Gateway.open({ ...gateway, pair: this.#pair(whole) });
+      try {
+        this.#gateway = await Gateway.open({ ...gateway, pair: this.#pair(whole) });
+      } catch (error) {
+        this.#running = false; // what it had adopted is gone, and the spool is all here
+        await this.#hold();
+        throw error;
+      }
       onGateway(this.#gateway);
     });
   }
 
   suspend(): void {
+    this.#asked++;
     this.#running = false;
     this.#snapshot = null;
   }
@@ -196,7 +207,10 @@ export class GatewayCargo implements Cargo {
     this.suspend();
     const released = this.#exclusively(async () => {
       const gateway = this.#gateway;
-      if (gateway === null) return;
+      if (gateway === null) {
+        if (this.#replica === null) await this.#hold(); // nor was it held, as the disk refused
+        return;
+      }
       this.#gateway = null;
       this.#options.onGateway(null);
       await gateway.abandon();

@@ -36,6 +36,8 @@ const PROMOTE_MS = 15_000;
 const UNKNOWN_NUMBER: number = Number.MAX_SAFE_INTEGER;
 /** A turn that failed is tried again after this. */
 const REST_MS = 500;
+/** The same for a gateway that could not be opened. */
+const CARGO_REST_MS = 2000;
 
 /** How a {@linkcode StandbyService} is made. */
 export interface StandbyServiceOptions {
@@ -101,6 +103,8 @@ export class StandbyService implements PairHandler {
   /** What the disk did not take, and when it is tried again. */
   #unstored: ElectionStored | null = null;
   #storeAtMs = Infinity;
+  /** When a gateway that could not be opened is tried again. */
+  #cargoAtMs = Infinity;
   /** When the other box said that everything which it knows is here. */
   #freshMs = -Infinity;
   /** The other box has said hello in this session, and is one to pair with. */
@@ -414,6 +418,7 @@ export class StandbyService implements PairHandler {
   /** The fence first, as it is the surest; an address that this box does not answer for goes, too. */
   #block(now: number): void {
     this.guard.shut();
+    this.#cargoAtMs = Infinity;
     this.#options.cargo?.suspend();
     if (this.#addresses.taken) this.#addresses.give();
     try {
@@ -471,8 +476,15 @@ export class StandbyService implements PairHandler {
     }
     this.#needSnapshot();
     election.handleTaken(term, nowMs());
+    this.#takeCargo();
+  }
+
+  #takeCargo(): void {
+    this.#cargoAtMs = Infinity;
     this.#options.cargo?.take().catch(({ message }) => {
-      this.#options.tell("error", `The gateway cannot go on: ${message}`);
+      this.#options.tell("error", `The gateway cannot go on, it is tried again: ${message}`);
+      this.#cargoAtMs = nowMs() + CARGO_REST_MS;
+      this.#poller.wake();
     });
   }
 
@@ -544,6 +556,7 @@ export class StandbyService implements PairHandler {
     if (this.#unstored !== null && now >= this.#storeAtMs) this.#store(this.#unstored, now);
     if (now >= this.election.pollDeadline()) this.election.handleDeadline(now);
     this.#act(now);
+    if (now >= this.#cargoAtMs && this.election.role === "active") this.#takeCargo();
     const more = this.associations?.turn(now) ?? false;
     if (this.election.sentNumber === UNKNOWN_NUMBER) this.election.sentNumber = this.flow.out.sent;
     this.flow.turn(now);
@@ -555,6 +568,7 @@ export class StandbyService implements PairHandler {
     return Math.min(
       election.pollDeadline(),
       this.#storeAtMs,
+      this.election.role === "active" ? this.#cargoAtMs : Infinity,
       flow.pollDeadline(nowMs()),
       associations?.pollDeadline() ?? Infinity,
     );
@@ -577,10 +591,10 @@ interface Parts {
 /** What can fail: then nothing of it stays. */
 function openParts({ config, tell, terms }: StandbyServiceOptions): Parts {
   const stored = terms.read();
-  const addresses = new VirtualAddressKeeper(config, tell);
-  let guard: EgressGuard | null = null;
+  const guard = EgressGuard.open(config, tell);
+  let addresses: VirtualAddressKeeper | null = null;
   try {
-    guard = EgressGuard.open(config, tell);
+    addresses = new VirtualAddressKeeper(config, guard, tell);
     const localAddresses = config.addresses.map(({ address }) => address.split("/")[0]!);
     const thresholds = { packets: config.thresholdPackets, timerMs: config.thresholdMs };
     const { apply } = config;
@@ -589,8 +603,8 @@ function openParts({ config, tell, terms }: StandbyServiceOptions): Parts {
       : null;
     return { stored, guard, addresses, associations };
   } catch (error) {
-    guard?.remove();
-    addresses.close();
+    guard.remove();
+    addresses?.close();
     throw error;
   }
 }

@@ -18,9 +18,6 @@ import {
 import type { Cargo } from "./cargo.ts";
 import type { Tell } from "./associations.ts";
 
-/** Between two requests for a snapshot. */
-const RESYNC_MS = 500;
-
 /** How a {@linkcode SyncIn} is made. */
 export interface SyncInOptions {
   /** Null: this box has no IPsec. */
@@ -32,7 +29,7 @@ export interface SyncInOptions {
 
 /** Takes posts. */
 export class SyncIn {
-  readonly receiver = new SyncReceiver(RESYNC_MS);
+  readonly receiver = new SyncReceiver();
   /** When the last post was applied; -Infinity before. */
   appliedMs = -Infinity;
   /** Bytes of all posts that were applied. */

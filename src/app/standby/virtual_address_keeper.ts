@@ -2,32 +2,44 @@
  * The virtual addresses of a box through its roles: taken with the active one, told again while links
  * may be slow, kept alive, and given up (virtual_addresses.ts).
  *
+ * With a lease their life in the kernel ends before that does, whatever becomes of this program.
+ *
  * @module
  */
+import { nowMs } from "../../io/clock.ts";
 import type { StandbyConfig } from "../config/standby_config.ts";
 import type { Tell } from "./associations.ts";
-import { addressSeconds } from "./egress_guard.ts";
+import type { EgressGuard } from "./egress_guard.ts";
 import { ANNOUNCE_AFTER_MS, VirtualAddresses } from "./virtual_addresses.ts";
 
 const KEEP_MS = 300;
+/** By so much the kernel may be late to take an address away. */
+const LATE_MS = 1000;
+/** Of addresses that are taken: the lease is held, and the guard opens after them. */
+const TAKE_SECONDS = 1;
 
 /** Takes and gives. */
 export class VirtualAddressKeeper {
   readonly #addresses: VirtualAddresses | null;
+  readonly #guard: EgressGuard;
   readonly #tell: Tell;
+  /** A role that a person gives is kept until a person takes it away. */
+  readonly #leased: boolean;
   #keeping: ReturnType<typeof setInterval> | undefined;
   #announcing: ReturnType<typeof setTimeout>[] = [];
   #taken = false;
 
-  /** @throws when an address is none */
-  constructor({ addresses, leaseMs, role }: StandbyConfig, tell: Tell) {
+  /**
+   * @param guard knows until when this box may send
+   * @throws when an address is none
+   */
+  constructor({ addresses, role }: StandbyConfig, guard: EgressGuard, tell: Tell) {
+    this.#guard = guard;
     this.#tell = tell;
-    this.#addresses = addresses.length === 0 ? null : VirtualAddresses.open({
-      namespace: "",
-      addresses,
-      // A role that a person gives is kept until a person takes it away.
-      lifetimeSeconds: role === "auto" ? addressSeconds(leaseMs) : 0,
-    });
+    this.#leased = role === "auto";
+    this.#addresses = addresses.length === 0
+      ? null
+      : VirtualAddresses.open({ namespace: "", addresses });
   }
 
   /** True while this box has them. */
@@ -42,10 +54,8 @@ export class VirtualAddressKeeper {
     this.#stop();
     this.#taken = true;
     this.#announcing = ANNOUNCE_AFTER_MS.map((ms) => setTimeout(() => addresses.announce(), ms));
-    this.#keeping = setInterval(() => {
-      for (const problem of addresses.keep()) this.#tell("error", problem);
-    }, KEEP_MS);
-    return addresses.take();
+    this.#keeping = setInterval(() => this.#keep(addresses), KEEP_MS);
+    return addresses.take(this.#leased ? TAKE_SECONDS : 0);
   }
 
   /** Gives them up. */
@@ -59,6 +69,13 @@ export class VirtualAddressKeeper {
   close(): void {
     this.#stop();
     this.#addresses?.close();
+  }
+
+  #keep(addresses: VirtualAddresses): void {
+    const leftMs = this.#guard.untilMs - nowMs();
+    const seconds = this.#leased ? Math.floor((leftMs - LATE_MS) / 1000) : 0;
+    if (this.#leased && seconds < 1) return; // also after this program was stopped for a while
+    for (const problem of addresses.keep(seconds)) this.#tell("error", problem);
   }
 
   #stop(): void {

@@ -28,11 +28,6 @@ export interface VirtualAddressesOptions {
   /** Name of a network namespace; empty is where this program runs. */
   readonly namespace: string;
   readonly addresses: readonly VirtualAddress[];
-  /**
-   * After so many seconds without {@linkcode VirtualAddresses.keep} the kernel takes them away by itself,
-   * so that a box whose program was killed stops answering for them; 0 for never.
-   */
-  readonly lifetimeSeconds: number;
 }
 
 /**
@@ -53,7 +48,6 @@ export class VirtualAddresses {
   readonly #namespace: string;
   readonly #addresses: readonly { readonly name: string; readonly to: InterfaceAddress }[];
   readonly #texts: readonly string[];
-  readonly #lifetimeSeconds: number;
   readonly #channel: NetlinkChannel;
   readonly #frame = newRegion(FRAME_BYTES);
 
@@ -79,30 +73,36 @@ export class VirtualAddresses {
   }
 
   private constructor(
-    { addresses, lifetimeSeconds, namespace }: VirtualAddressesOptions,
+    { addresses, namespace }: VirtualAddressesOptions,
     parsed: readonly InterfaceAddress[],
     channel: NetlinkChannel,
   ) {
     this.#namespace = namespace;
     this.#addresses = addresses.map((each, at) => ({ name: each.interface, to: parsed[at]! }));
     this.#texts = addresses.map(({ address }) => address);
-    this.#lifetimeSeconds = lifetimeSeconds;
     this.#channel = channel;
   }
 
   /**
    * Adds all of them, which is fine when they are there already, and announces them once. Returns what
    * failed, a line each; the others are there all the same.
+   *
+   * @param seconds of {@linkcode keep}
    */
-  take(): string[] {
-    return [...this.keep(), ...this.announce()];
+  take(seconds: number): string[] {
+    return [...this.keep(seconds), ...this.announce()];
   }
 
-  /** Gives them their lifetime anew, and those that are gone; returns what failed. */
-  keep(): string[] {
+  /**
+   * Gives them their lifetime anew, and those that are gone; returns what failed.
+   *
+   * @param seconds after which the kernel takes them away by itself, so that a box whose program was
+   *     killed stops answering for them, up to a second late; 0 for never
+   */
+  keep(seconds: number): string[] {
     return this.#each(
       "add",
-      (out, sequence, to) => writeNewAddress(out, 0, sequence, to, this.#lifetimeSeconds),
+      (out, sequence, to) => writeNewAddress(out, 0, sequence, to, seconds),
     );
   }
 

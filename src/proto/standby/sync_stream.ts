@@ -111,20 +111,12 @@ export class SyncReceiver {
   readonly counts: number[] = new Array(Object.keys(SyncVerdict).length).fill(0);
   /** Posts that had a bad record. */
   bad = 0;
-  /** Requests for a snapshot. */
+  /** Times at which it lost its place: the session ends, and a snapshot begins the next one. */
   resyncs = 0;
   #term = 0;
   #waiting = true;
   #snapshot: number = SnapshotState.None;
   #wholeTerm = -1;
-  #resyncWanted = false;
-  #resyncAtMs = -Infinity;
-  readonly #resyncMs: number;
-
-  /** @param resyncMs least time between two requests for a snapshot */
-  constructor(resyncMs: number) {
-    this.#resyncMs = resyncMs;
-  }
 
   /** Of the snapshot that was begun last. */
   get snapshot(): number {
@@ -146,7 +138,6 @@ export class SyncReceiver {
   /** A session that does not go on with an earlier one, or the sender's RESYNC: number 1 is next. */
   expectSnapshot(): void {
     this.#waiting = true;
-    this.#resyncWanted = false;
     this.holds = 0;
     if (this.#snapshot === SnapshotState.Coming) this.#snapshot = SnapshotState.None;
   }
@@ -165,7 +156,6 @@ export class SyncReceiver {
     if (verdict === SyncVerdict.Apply) {
       this.holds = head.number;
       this.#waiting = false;
-      this.#resyncWanted = false;
       if (head.number === 1) this.#snapshot = SnapshotState.Coming;
     } else if (verdict === SyncVerdict.Gap) this.#lose();
     return verdict;
@@ -184,19 +174,6 @@ export class SyncReceiver {
     this.#wholeTerm = this.#term;
   }
 
-  /** True when RESYNC is to be said now: once, and again while no snapshot has begun. */
-  pollResync(nowMs: number): boolean {
-    if (!this.#resyncWanted || nowMs < this.#resyncAtMs) return false;
-    this.#resyncAtMs = nowMs + this.#resyncMs;
-    this.resyncs++;
-    return true;
-  }
-
-  /** When to call {@linkcode pollResync}; Infinity means never. */
-  pollDeadline(): number {
-    return this.#resyncWanted ? this.#resyncAtMs : Infinity;
-  }
-
   #verdict({ term, number }: PostHead): number {
     if (term < this.#term) return SyncVerdict.StaleTerm;
     if (term > this.#term) return SyncVerdict.UnknownTerm;
@@ -207,6 +184,6 @@ export class SyncReceiver {
 
   #lose(): void {
     this.expectSnapshot();
-    this.#resyncWanted = true;
+    this.resyncs++;
   }
 }
