@@ -9,7 +9,7 @@ import { ignoreWithoutUml } from "./debian_peers.ts";
 import { testInUml, type UmlReport } from "./uml_lab.ts";
 
 const FOLDER = new URL("../kernel/", import.meta.url).pathname;
-const DEADLINE_MS = 300_000;
+const DEADLINE_MS = 400_000;
 /** Each has one processor, and files of tests wait much of their time. */
 const GUESTS = 2;
 

@@ -2,7 +2,9 @@
  * The virtual addresses of a box through its roles: taken with the active one, told again while links
  * may be slow, kept alive, and given up (virtual_addresses.ts).
  *
- * With a lease their life in the kernel ends before that does, whatever becomes of this program.
+ * With a lease their life in the kernel ends with that, whatever becomes of this program: before it,
+ * where they are all that keeps the kernel from sending (egress_guard.ts), and else up to two seconds
+ * after it, as the kernel counts that life in whole seconds.
  *
  * @module
  */
@@ -25,6 +27,8 @@ export class VirtualAddressKeeper {
   readonly #tell: Tell;
   /** A role that a person gives is kept until a person takes it away. */
   readonly #leased: boolean;
+  /** No fence keeps the kernel from sending from them. */
+  readonly #alone: boolean;
   #keeping: ReturnType<typeof setInterval> | undefined;
   #announcing: ReturnType<typeof setTimeout>[] = [];
   #taken = false;
@@ -33,10 +37,12 @@ export class VirtualAddressKeeper {
    * @param guard knows until when this box may send
    * @throws when an address is none
    */
-  constructor({ addresses, role }: StandbyConfig, guard: EgressGuard, tell: Tell) {
+  constructor(config: StandbyConfig, guard: EgressGuard, tell: Tell) {
+    const { addresses, associations, role } = config;
     this.#guard = guard;
     this.#tell = tell;
     this.#leased = role === "auto";
+    this.#alone = associations && !guard.fenced;
     this.#addresses = addresses.length === 0
       ? null
       : VirtualAddresses.open({ namespace: "", addresses });
@@ -73,8 +79,14 @@ export class VirtualAddressKeeper {
 
   #keep(addresses: VirtualAddresses): void {
     const leftMs = this.#guard.untilMs - nowMs();
-    const seconds = this.#leased ? Math.floor((leftMs - LATE_MS) / 1000) : 0;
-    if (this.#leased && seconds < 1) return; // also after this program was stopped for a while
+    if (!this.#leased) return this.#keepFor(addresses, 0);
+    if (leftMs <= 0) return; // also after this program was stopped for a while
+    const seconds = Math.floor((leftMs - LATE_MS) / 1000);
+    if (seconds >= 1) this.#keepFor(addresses, seconds);
+    else if (!this.#alone) this.#keepFor(addresses, 1);
+  }
+
+  #keepFor(addresses: VirtualAddresses, seconds: number): void {
     for (const problem of addresses.keep(seconds)) this.#tell("error", problem);
   }
 
