@@ -139,6 +139,7 @@ const GATEWAY_FILE = {
     thresholdMs: 100,
     sessions: "sync",
     asyncMessages: 1000,
+    asyncMs: 1000,
     addresses: [{ interface: "eth0", address: "203.0.113.9/24" }],
     watch: ["eth0"],
     socket: "/run/fairlead/standby.sock",

@@ -80,6 +80,7 @@ class Rig implements AsyncDisposable {
         newSpoolId: false,
       },
       window,
+      windowMs: 400,
       onGateway: (gateway) => this.gateway = gateway,
       tell: (_level, text) => this.told.push(text),
     });
@@ -236,6 +237,18 @@ Deno.test("with a window so many messages may be ahead, and not one more", async
   assert.equal(await settles(waits), false);
   rig.cargo.handleAcked(serial - 1); // 1 and perhaps more
   assert.ok(await settles(waits), "there is room again");
+});
+
+Deno.test("with a window nothing more is ahead once a message waited for too long", async () => {
+  await using rig = await Rig.open(1000);
+  await rig.takePaired();
+  assert.ok(await settles(rig.offer("1")));
+  await new Promise((resolve) => setTimeout(resolve, 450));
+  const waits = rig.offer("2");
+  assert.equal(await settles(waits), false);
+  rig.cargo.handleAcked(rig.link.serial);
+  assert.ok(await settles(waits));
+  assert.ok(await settles(rig.offer("3")));
 });
 
 for (const alone of [true, false]) {
@@ -446,7 +459,7 @@ Deno.test("it needs a state directory, and a spool on the disk", async () => {
     newSpoolId: false,
   };
   await assert.rejects(
-    GatewayCargo.open({ gateway, window: 0, onGateway: () => {}, tell: () => {} }),
+    GatewayCargo.open({ gateway, window: 0, windowMs: 1000, onGateway: () => {}, tell: () => {} }),
     /the spool must be on disk: add "state"/,
   );
 });

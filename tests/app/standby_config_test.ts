@@ -69,6 +69,7 @@ Deno.test("a box needs a role, and where it and the other one are; the rest has 
     thresholdMs: 100,
     sessions: "sync",
     asyncMessages: 1000,
+    asyncMs: 1000,
     addresses: [],
     watch: [],
     socket: "/run/fairlead/standby.sock",

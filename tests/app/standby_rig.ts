@@ -76,6 +76,7 @@ export function configOf(settings: Partial<StandbyConfig> = {}): StandbyConfig {
     thresholdMs: 100,
     sessions: "sync",
     asyncMessages: 1000,
+    asyncMs: 1000,
     addresses: [],
     watch: [],
     socket: false,

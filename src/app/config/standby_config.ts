@@ -116,6 +116,13 @@ const STANDBY_KEYS = {
     default: 1000,
     about: "With sessions async: the most messages that a takeover may lose.",
   },
+  asyncMs: {
+    kind: "integer",
+    min: 10,
+    max: 3_600_000,
+    default: 1000,
+    about: "With sessions async: from when on no more is acknowledged ahead of a slow standby.",
+  },
   addresses: {
     kind: "array",
     min: 0,

@@ -41,6 +41,7 @@ export class PairedGateway {
     const cargo = await GatewayCargo.open({
       gateway: options,
       window: standby.sessions === "sync" ? 0 : standby.asyncMessages,
+      windowMs: standby.asyncMs,
       onGateway: (gateway) => paired.#take(gateway),
       tell: (level, text) => journal.event(level, "standby", text),
     });

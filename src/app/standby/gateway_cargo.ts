@@ -40,6 +40,8 @@ export interface GatewayCargoOptions {
   readonly gateway: Omit<GatewayOptions, "pair">;
   /** Messages that may be ahead of the other box; 0: none. */
   readonly window: number;
+  /** With a window: once a message waits for the other box for so long, no more may be ahead. */
+  readonly windowMs: number;
   /** The gateway runs now, or does not any more. */
   onGateway(gateway: Gateway | null): void;
   readonly tell: Tell;
@@ -347,9 +349,11 @@ export class GatewayCargo implements Cargo {
     else this.#snapshot = null;
   }
 
-  /** With a window, so many messages of the spool may be ahead of the other box. */
+  /** With a window, so many messages of the spool may be ahead of the other box, for so long. */
   #settleAhead(): void {
     if (this.#alone || !this.#running) return;
+    const oldest = this.#waiting.find(({ messages }) => messages > 0);
+    if (oldest !== undefined && nowMs() - oldest.atMs > this.#options.windowMs) return;
     let ahead = 0;
     for (const waiting of this.#waiting) {
       ahead += waiting.messages;
