@@ -58,6 +58,8 @@ class Rig implements AsyncDisposable {
   readonly told: string[] = [];
   readonly alarms = new Alarms(new Journal({ print: () => {} }));
   gateway: Gateway | null = null;
+  /** Of its input; 0 is any. */
+  port = 0;
   cargo!: GatewayCargo;
   #taken = 0;
 
@@ -94,7 +96,7 @@ class Rig implements AsyncDisposable {
       JSON.stringify({
         name: "client.gw1",
         state: `${this.directory}/state`,
-        inputs: { lines: { type: "lines", listen: "127.0.0.1:0", protocols: ["tcp"] } },
+        inputs: { lines: { type: "lines", listen: `127.0.0.1:${this.port}`, protocols: ["tcp"] } },
         hubs: { [hub]: { addresses: ["v2:127.0.0.1:1"] } },
         transport: "tcp",
         status: false,
@@ -462,4 +464,34 @@ Deno.test("it needs a state directory, and a spool on the disk", async () => {
     GatewayCargo.open({ gateway, window: 0, windowMs: 1000, onGateway: () => {}, tell: () => {} }),
     /the spool must be on disk: add "state"/,
   );
+});
+
+Deno.test("a take that waits its turn is not done once it was suspended", async () => {
+  await using rig = await Rig.open();
+  await rig.cargo.take();
+  const released = rig.cargo.release();
+  const taken = rig.cargo.take();
+  rig.cargo.suspend();
+  await Promise.all([released, taken]);
+  assert.equal(rig.cargo.view.running, false);
+  assert.equal(rig.gateway, null);
+  await rig.cargo.take();
+  assert.ok(rig.gateway !== null);
+});
+
+Deno.test("a gateway that cannot be opened is held again, takes posts, and is opened later", async () => {
+  await using active = await Rig.open();
+  await active.takePaired();
+  await using rig = await Rig.open();
+  using busy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  rig.port = busy.addr.port;
+  rig.cargo.setConfig(await rig.config());
+  await assert.rejects(rig.cargo.take(), /another program uses that port/);
+  assert.equal(rig.cargo.view.running, false);
+  await rig.receive(active);
+  assert.equal(rig.cargo.view.spoolMessages, 0);
+  rig.port = 0;
+  rig.cargo.setConfig(await rig.config());
+  await rig.cargo.take();
+  assert.ok(await settles(rig.offer("a")));
 });

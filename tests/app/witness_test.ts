@@ -99,6 +99,28 @@ Deno.test("a witness that was started again grants nothing to others for a whole
     assert.ok(performance.now() - started >= LEASE_MS * 0.9, "not before the lease may be over");
   }));
 
+Deno.test("a group is its first owner's: another entity of the keyring gets no lease of it", () =>
+  withState(async (state) => {
+    const keyring = keyringOf("client.pair", "client.other");
+    const listen = ownAddress();
+    for (const start of ["first", "second"]) {
+      await using witness = disposable(await openWitness(state, { auth: secure(keyring), listen }));
+      const { desk } = witness.it;
+      const open = (name: string): Promise<Stranger> =>
+        Stranger.open(witness.it.address, { auth: secure(keyring, name) });
+      await using owner = await open("client.pair");
+      await using other = await open("client.other");
+      if (start === "first") assert.equal((await granted(owner)).term, 1);
+      const refused = await answer(other);
+      assert.equal(refused.granted, false);
+      assert.match(refused.why, /lab is a pair of client\.pair/);
+      assert.equal(refused.holder, "");
+      give(other, 1);
+      await until("it is a stranger", () => desk.strangers === 2);
+      assert.ok((await granted(owner)).term >= 1);
+    }
+  }));
+
 Deno.test("words that are none, or no witness's, are counted and not answered", () =>
   withState(async (state) => {
     await using witness = disposable(await openWitness(state));
@@ -137,7 +159,14 @@ Deno.test("who is not in the keyring gets no lease", () =>
 Deno.test("a file that is damaged, or holds something else, stops the start with the remedy", () =>
   withState(async (state) => {
     const path = `${state}/witness.json`;
-    const group = { group: "lab", box: "a", instance: A, term: 1, leaseMs: 400 };
+    const group = {
+      group: "lab",
+      owner: "client.pair",
+      box: "a",
+      instance: A,
+      term: 1,
+      leaseMs: 400,
+    };
     for (
       const text of [
         "",
@@ -147,6 +176,7 @@ Deno.test("a file that is damaged, or holds something else, stops the start with
         "{}",
         '{"groups":5}',
         '{"groups":[{}]}',
+        JSON.stringify({ groups: [{ ...group, owner: undefined }] }),
         JSON.stringify({ groups: [{ ...group, term: -1 }] }),
         JSON.stringify({ groups: [{ ...group, leaseMs: -5 }] }),
         JSON.stringify({ groups: [{ ...group, leaseMs: 1e12 }] }),

@@ -65,6 +65,7 @@ export class Load implements Disposable {
   readonly #tunnel: Tunnel;
   readonly #sockets: Record<Box | "peer", LabUdp>;
   readonly #tap: LabTap;
+  readonly #macs: Record<Box, Uint8Array>;
   readonly #timer: ReturnType<typeof setInterval>;
   #lastMs = performance.now();
   #owed = 0;
@@ -85,6 +86,8 @@ export class Load implements Disposable {
       peer: new LabUdp(lab.names.peer, lab.inner(tunnel, "peer"), PORT),
     };
     this.#tap = lab.tap("peer");
+    const mac = (box: Box): Uint8Array => Uint8Array.fromHex(lab.mac(box).replaceAll(":", ""));
+    this.#macs = { active: mac("active"), standby: mac("standby") };
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
@@ -119,11 +122,15 @@ export class Load implements Disposable {
     this.#outAtMs = arrived(this.out, peer.drain(), this.#outAtMs, now);
     this.#inAtMs = arrived(this.in, active.drain() + standby.drain(), this.#inAtMs, now);
     const atMs = Date.now();
-    const packets = takeEsp(this.#tap);
-    for (const box of BOXES) {
-      const mac = Uint8Array.fromHex(this.#lab.mac(box).replaceAll(":", ""));
-      const of = packets.filter(({ frame }) => mac.every((byte, at) => frame[6 + at] === byte));
-      if (of.length > 0) this.esp.push({ atMs, box, packets: of });
+    // In the order of the wire: a takeover may have happened since the last look.
+    for (const packet of takeEsp(this.#tap)) {
+      const box = BOXES.find((one) =>
+        this.#macs[one].every((byte, at) => packet.frame[6 + at] === byte)
+      );
+      if (box === undefined) continue;
+      const last = this.esp.at(-1);
+      if (last?.atMs === atMs && last.box === box) last.packets.push(packet);
+      else this.esp.push({ atMs, box, packets: [packet] });
     }
   }
 

@@ -187,6 +187,7 @@ Deno.test("without a witness nobody is promoted who cannot ask; two that were fo
     using traffic = lab.traffic(tunnel!, each.box);
     assert.equal(traffic.out(5), 0);
   }
+  await standby.until("it can ask", ({ peer }) => peer.reached);
   await standby.promote();
   await active.until(
     "it has everything",

@@ -110,12 +110,14 @@ async function salvageAt(path: string, why: string): Promise<Salvage> {
 
 /** A salvaged database is whole when there is no other any more. */
 export async function finishSalvage(path: string): Promise<void> {
-  const exists = async (name: string): Promise<boolean> =>
-    await Deno.stat(name).then(() => true, () => false);
   if (await exists(path) || !await exists(salvagedName(path))) return;
   await Deno.remove(`${path}-wal`).catch(() => {}); // of the damaged one: it would be taken for ours
   await Deno.rename(salvagedName(path), path);
   await syncDirectory(dirname(path));
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
 }
 
 function salvagedName(path: string): string {
@@ -137,10 +139,12 @@ function storeGeneration(database: Database, spool: Spool): void {
   }
 }
 
-/** Renames a database and its log; returns the new name, which says why. */
+/** Renames a database and its log; returns the new name, which says why and is no other's. */
 export async function setAsideOf(path: string, why = "damaged"): Promise<string> {
   const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
-  const to = `${path.replace(/\.db$/, "")}.${why}-${stamp}.db`;
+  const name = `${path.replace(/\.db$/, "")}.${why}-${stamp}`;
+  let to = `${name}.db`;
+  for (let count = 2; await exists(to); count++) to = `${name}-${count}.db`;
   await Deno.rename(path, to);
   await Deno.rename(`${path}-wal`, `${to}-wal`).catch(() => {}); // there may be none
   await Deno.remove(`${path}-shm`).catch(() => {});

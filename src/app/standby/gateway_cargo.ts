@@ -156,7 +156,8 @@ export class GatewayCargo implements Cargo {
     if (replica === null) return this.check(kind, from, at, end);
     const applied = this.#sessions.apply(kind, from, at, end);
     if (this.#sessions.has(kind)) return applied;
-    if (!this.#begun) replica.begin();
+    // What a refused post brought is forgotten: a snapshot follows it.
+    if (!this.#begun || kind === RecordKind.SnapshotBegin) replica.begin();
     this.#begun = true;
     return replica.apply(kind, from, at, end);
   }
