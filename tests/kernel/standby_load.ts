@@ -24,7 +24,7 @@ export interface Sent {
   /** Ms since 1970. */
   readonly atMs: number;
   readonly box: Box;
-  readonly packets: readonly EspPacket[];
+  readonly packets: EspPacket[];
 }
 
 /** One way of the load. */

@@ -554,13 +554,19 @@ export class StandbyService implements PairHandler {
 
   #turn(now: number): boolean {
     if (this.#unstored !== null && now >= this.#storeAtMs) this.#store(this.#unstored, now);
-    if (now >= this.election.pollDeadline()) this.election.handleDeadline(now);
-    this.#act(now);
+    if (now >= this.guard.untilMs) this.#decide(now); // a lease that is over is what is most urgent
     if (now >= this.#cargoAtMs && this.election.role === "active") this.#takeCargo();
     const more = this.associations?.turn(now) ?? false;
-    if (this.election.sentNumber === UNKNOWN_NUMBER) this.election.sentNumber = this.flow.out.sent;
     this.flow.turn(now);
+    // A heartbeat tells that there is no news after this number: what the kernel said goes first.
+    this.election.sentNumber = more ? UNKNOWN_NUMBER : this.flow.out.sent;
+    this.#decide(now);
     return more;
+  }
+
+  #decide(now: number): void {
+    if (now >= this.election.pollDeadline()) this.election.handleDeadline(now);
+    this.#act(now);
   }
 
   #deadline(): number {
