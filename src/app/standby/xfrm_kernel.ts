@@ -26,7 +26,7 @@ const OUT_BYTES = 128 * 1024;
 /** Where a batch is sent before it is full: the largest SA is below. */
 const OUT_BYTES_USED = OUT_BYTES - 8 * 1024;
 /** Some 20 000 events of single SAs; the default holds 250. */
-const AEVENT_BUFFER_BYTES = 32 * 1024 * 1024;
+export const AEVENT_BUFFER_BYTES: number = 32 * 1024 * 1024;
 const EVENT_BUFFER_BYTES = 8 * 1024 * 1024;
 /** Datagrams taken from one socket in a turn. */
 const RECEIVES_MAX = 256;
@@ -84,12 +84,8 @@ export class XfrmKernel {
   private constructor() {
     this.#requests = NetlinkChannel.open(NetlinkProtocol.Xfrm, "XFRM");
     this.#batches = openSocket();
-    this.#sets = openSocket();
-    this.#sets.setReceiveBuffer(EVENT_BUFFER_BYTES);
-    this.#aevents = openSocket();
-    this.#aevents.setReceiveBuffer(AEVENT_BUFFER_BYTES);
-    for (const group of SET_GROUPS) join(this.#sets, group);
-    join(this.#aevents, XfrmGroup.Aevents);
+    this.#sets = listenToXfrm(SET_GROUPS, EVENT_BUFFER_BYTES);
+    this.#aevents = listenToXfrm([XfrmGroup.Aevents], AEVENT_BUFFER_BYTES);
   }
 
   /** The sockets on which events come. */
@@ -244,9 +240,21 @@ function openSocket(): NetlinkSocket {
   );
 }
 
-function join(socket: NetlinkSocket, group: number): void {
-  const joined = socket.join(group);
-  if (joined >= 0) return;
-  const remedy = joined === -Errno.Eperm ? ", it needs CAP_NET_ADMIN: run it as root" : "";
-  throw new Error(`Cannot hear events of the kernel's IPsec: ${errnoText(joined)}${remedy}`);
+/**
+ * A socket on which events of these groups wait, numbers of XfrmGroup, in the calling thread's network
+ * namespace.
+ *
+ * @throws with the remedy when it may not
+ */
+export function listenToXfrm(groups: readonly number[], bufferBytes: number): NetlinkSocket {
+  const socket = openSocket();
+  socket.setReceiveBuffer(bufferBytes);
+  for (const group of groups) {
+    const joined = socket.join(group);
+    if (joined >= 0) continue;
+    socket.close();
+    const remedy = joined === -Errno.Eperm ? ", it needs CAP_NET_ADMIN: run it as root" : "";
+    throw new Error(`Cannot hear events of the kernel's IPsec: ${errnoText(joined)}${remedy}`);
+  }
+  return socket;
 }

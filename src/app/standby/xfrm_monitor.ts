@@ -5,13 +5,12 @@
  */
 import { Poller, Ready } from "../../io/epoll.ts";
 import { Errno, errnoText } from "../../io/errno.ts";
-import { NetlinkProtocol, NetlinkSocket } from "../../io/netlink_socket.ts";
+import type { NetlinkSocket } from "../../io/netlink_socket.ts";
 import { describeFault } from "../../mem/fault.ts";
 import { Nlmsg, readNlmsg } from "../../wire/netlink/nlmsg.ts";
+import { AEVENT_BUFFER_BYTES, listenToXfrm } from "./xfrm_kernel.ts";
 import { type XfrmNote, XfrmReader } from "./xfrm_text.ts";
 
-/** Some 20 000 events of single SAs; the default holds 250. */
-const BUFFER_BYTES = 32 * 1024 * 1024;
 /** Datagrams of a turn: a signal is heard in between. */
 const RECEIVES_MAX = 64;
 
@@ -41,21 +40,7 @@ export class XfrmMonitor {
    * @throws with the remedy when it may not
    */
   static open(groups: readonly number[], handler: XfrmHandler): XfrmMonitor {
-    const socket = NetlinkSocket.open(NetlinkProtocol.Xfrm);
-    if (typeof socket === "number") {
-      throw new Error(
-        `Cannot open a netlink socket for XFRM: ${errnoText(socket)}, modprobe xfrm_user may help`,
-      );
-    }
-    socket.setReceiveBuffer(BUFFER_BYTES);
-    for (const group of groups) {
-      const joined = socket.join(group);
-      if (joined >= 0) continue;
-      socket.close();
-      const remedy = joined === -Errno.Eperm ? ", it needs CAP_NET_ADMIN: run it as root" : "";
-      throw new Error(`Cannot hear events of the kernel's IPsec: ${errnoText(joined)}${remedy}`);
-    }
-    return new XfrmMonitor(socket, handler);
+    return new XfrmMonitor(listenToXfrm(groups, AEVENT_BUFFER_BYTES), handler);
   }
 
   private constructor(socket: NetlinkSocket, handler: XfrmHandler) {
