@@ -42,6 +42,10 @@ const COMMANDS: CommandSet["entries"] = {
       "a second box that takes over IPsec and sessions: run, witness, status, promote and more",
     load: () => import("./app/commands/standby.ts"),
   },
+  sniff: {
+    summary: "messages of msgr2 and iSCSI in captures or live; boundaries after losses",
+    load: () => import("./app/commands/sniff.ts"),
+  },
   ceph: {
     summary: "any monitor command of a Ceph cluster",
     load: () => import("./app/commands/ceph.ts"),

@@ -6,6 +6,7 @@
  */
 import { resolve } from "node:path";
 import { type Check, credentialsOf, infoOf, limited, missing, ok, readText } from "./check.ts";
+import { checkCapture } from "./checks_capture.ts";
 import { checkEpoll, checkLibc, checkLibcrypto } from "./checks_calls.ts";
 import { checkFollowed, checkPipes, checkSerials, checkWatchdog } from "./checks_devices.ts";
 import {
@@ -120,6 +121,7 @@ function checkBox(io: IoRoad, config: Wanted | null): Check[] {
     ...checkPaths(managed, who),
     checkXfrm(),
     ...checkStandby(config?.standby || null, time.status === "ok"),
+    ...checkCapture(),
     checkCapabilities(who),
     ...(listening.length > 0
       ? [checkPorts(listening, who, lowPort), checkAddresses(listening)]

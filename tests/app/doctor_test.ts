@@ -55,6 +55,7 @@ import {
   checkManager,
   checkTime,
 } from "../../src/app/checks_system.ts";
+import { checkLive, checkUrgent } from "../../src/app/checks_capture.ts";
 import type { PathsConfig } from "../../src/app/config/paths_config.ts";
 import { loadPathsConfig } from "../../src/app/config/paths_file.ts";
 import type { StandbyConfig } from "../../src/app/config/standby_config.ts";
@@ -79,6 +80,8 @@ const NAMES = [
     "SA events",
     "fence",
     "announcements",
+    "capture",
+    "urgent data",
     "capabilities",
     "clock",
     "time source",
@@ -653,4 +656,15 @@ Deno.test("doctor --config: exit 1 for what is needed and missing, each mistake 
     assert.equal(absent.code, 1);
     assert.match(absent.lines.at(-1)!, /it needs (libc, )?watchdog$/);
   });
+});
+
+Deno.test("capture: a packet socket, and how urgent pointers are read", () => {
+  assert.equal(status(checkLive("")), "ok");
+  const refused = checkLive("EPERM");
+  assert.equal(status(refused), "limited");
+  assert.match(refused.remedy, /CAP_NET_RAW/);
+  assert.equal(status(checkUrgent("0")), "ok");
+  assert.equal(status(checkUrgent("1")), "limited");
+  assert.match(checkUrgent("1").found, /one byte late/);
+  assert.equal(status(checkUrgent("")), "limited");
 });

@@ -349,7 +349,10 @@ export async function installUml(options: InstallOptions): Promise<void> {
 const TOOLS: Record<string, string[]> = {
   cc: ["gcc", "libc6-dev"],
   chromium: ["chromium"],
+  editcap: ["wireshark-common"],
+  ethtool: ["ethtool"],
   ip: ["iproute2"],
+  "iscsi-perf": ["libiscsi-bin"],
   mmdebstrap: ["mmdebstrap"],
   mosquitto: ["mosquitto"],
   mosquitto_pub: ["mosquitto-clients"],
@@ -357,6 +360,9 @@ const TOOLS: Record<string, string[]> = {
   nft: ["nftables"],
   strace: ["strace"],
   sysctl: ["procps"],
+  tcpdump: ["tcpdump"],
+  tgtd: ["tgt"],
+  tshark: ["tshark"],
 };
 
 /** Installs what the harness itself needs and is not here. */

@@ -1,0 +1,217 @@
+/** The finder of one conversation: windows, gaps, which protocol, holes; with real decoders. */
+import assert from "node:assert/strict";
+import { arena, arenaTaken, give, take } from "../../src/mem/arena.ts";
+import { Finder, type FinderOptions, FinderTally } from "../../src/proto/boundary/finder.ts";
+import { type Found, type Gap, Moment, type Side } from "../../src/proto/boundary/found.ts";
+import { IscsiShared } from "../../src/proto/boundary/iscsi_conversation.ts";
+import { Means } from "../../src/proto/boundary/side_decoder.ts";
+import { Conversation, HoleReason } from "../../src/proto/capture/conversation.ts";
+import { FrameFormat } from "../../src/wire/msgr2/frame.ts";
+import { sharedBy, StreamWriter } from "../capture/msgr2_streams.ts";
+
+interface Told {
+  readonly tag: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly missing: number;
+  readonly foundBy: string;
+  readonly bytes: number;
+}
+
+/** A finder and what it told, gaps with the tag `gap`. */
+class Run {
+  readonly told: [Told[], Told[]] = [[], []];
+  readonly tally = new FinderTally();
+  readonly finder: Finder;
+  readonly conversation: Conversation;
+  readonly #moment = new Moment();
+  readonly #reached = [0, 0];
+  readonly #block: number = take(256 * 1024);
+
+  constructor(options: Partial<FinderOptions> = {}, fromStart = true) {
+    this.conversation = new Conversation(1, ["10.0.0.1:4000", "10.0.0.2:3300"], [4000, 3300]);
+    this.conversation.fromStart.fill(fromStart);
+    this.finder = new Finder(this.conversation, {
+      means: Means.All,
+      keepsBytes: false,
+      msgr2: sharedBy(null),
+      iscsi: new IscsiShared(),
+      tally: this.tally,
+      ...options,
+    }, {
+      handleFound: (found) => this.#add(found, found.tag, found.foundBy, found.end - found.at),
+      handleGap: (gap) => this.#add(gap, "gap", "", 0),
+    });
+  }
+
+  give(side: Side, bytes: Uint8Array): void {
+    const at = this.#block + 3;
+    arena.bytes.set(bytes, at);
+    this.#step();
+    this.conversation.counts[side].bytes += bytes.length;
+    this.finder.handleBytes(side, at, at + bytes.length, this.#reached[side]!, this.#moment);
+    arena.bytes.fill(0xa5, at, at + bytes.length); // valid only during the call
+    this.#reached[side]! += bytes.length;
+  }
+
+  hole(side: Side, length: number): void {
+    this.#step();
+    const offset = this.#reached[side]!;
+    this.finder.handleHole(side, offset, length, HoleReason.Acknowledged, this.#moment);
+    this.#reached[side]! += length;
+  }
+
+  urgent(side: Side, pointer: number): void {
+    this.finder.handleUrgent(side, this.#reached[side]!, 1, pointer, this.#moment);
+  }
+
+  end(): void {
+    for (const side of [0, 1] as const) {
+      this.finder.handleEnd(side, this.#reached[side]!, this.#moment);
+    }
+    this.finder.close();
+    give(this.#block);
+  }
+
+  /** Every byte of a side is in one message or gap. */
+  assertTiled(side: Side): void {
+    let at = 0;
+    for (const { length, offset, tag } of this.told[side]) {
+      assert.equal(offset, at, `${tag} begins where the one before ended`);
+      assert.ok(length > 0);
+      at += length;
+    }
+    assert.equal(at, this.#reached[side]);
+  }
+
+  #step(): void {
+    this.#moment.timeNs += 1000;
+    this.#moment.packet++;
+  }
+
+  #add(what: Found | Gap, tag: string, foundBy: string, bytes: number): void {
+    const { length, missing, offset, side } = what;
+    this.told[side].push({ tag, offset, length, missing, foundBy, bytes });
+  }
+}
+
+function messages(count: number, dataBytes = 300): StreamWriter {
+  const stream = new StreamWriter(FrameFormat.Crc21).banner();
+  for (let seq = 1; seq <= count; seq++) {
+    stream.message({ seq, tid: seq, data: new Uint8Array(dataBytes).fill(seq) });
+  }
+  return stream;
+}
+
+/** The same series of numbers each time: a seed of a linear congruence. */
+function numbers(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor(state / 2 ** 32 * below);
+  };
+}
+
+Deno.test("whatever the segments are, every message is told once and nothing else", () => {
+  const stream = messages(20);
+  for (const pieceBytes of [1, 7, 33, 100, 1448, 65536]) {
+    const before = arenaTaken();
+    const run = new Run();
+    for (let at = 0; at < stream.length; at += pieceBytes) {
+      run.give(0, stream.bytes.subarray(at, at + pieceBytes));
+    }
+    run.end();
+    assert.deepEqual(
+      run.told[0].map(({ length, offset, tag }) => ({ tag, offset, length })),
+      stream.placed,
+    );
+    assert.equal(run.told[0][0]!.foundBy, "start");
+    assert.deepEqual(new Set(run.told[0].slice(1).map((it) => it.foundBy)), new Set(["length"]));
+    assert.equal(run.tally.recognised, 1);
+    assert.equal(arenaTaken(), before);
+  }
+});
+
+Deno.test("with holes anywhere, messages and gaps tile the stream and only true messages are told", () => {
+  const stream = messages(40);
+  const places = new Map(stream.placed.map((it) => [it.offset, it.length]));
+  const bytes = stream.bytes;
+  for (let seed = 1; seed <= 200; seed++) {
+    const before = arenaTaken();
+    const below = numbers(seed);
+    const run = new Run();
+    let lost = 0;
+    for (let at = 0; at < bytes.length;) {
+      const length = Math.min(1 + below(900), bytes.length - at);
+      if (below(10) === 0 && at > 0) {
+        run.hole(0, length);
+        lost += length;
+      } else run.give(0, bytes.subarray(at, at + length));
+      at += length;
+    }
+    run.end();
+    run.assertTiled(0);
+    const told = run.told[0].filter(({ tag }) => tag !== "gap");
+    for (const { length, offset } of told) {
+      assert.equal(places.get(offset), length, `seed ${seed}: a message at ${offset}`);
+    }
+    const missing = run.told[0].reduce((sum, it) => sum + it.missing, 0);
+    assert.equal(missing, lost, `seed ${seed}: every lost byte is told as missing`);
+    assert.equal(arenaTaken(), before);
+  }
+});
+
+Deno.test("a stream of another protocol is given up, and costs nothing any more", () => {
+  const before = arenaTaken();
+  const run = new Run();
+  const text = new TextEncoder().encode(
+    "GET /index.html HTTP/1.1\r\nHost: box\r\n\r\n".repeat(100),
+  );
+  for (let count = 0; count < 40; count++) run.give(0, text);
+  const held = arenaTaken();
+  run.end();
+  assert.deepEqual(run.told[0], []);
+  assert.deepEqual([run.tally.recognised, run.tally.unrecognised], [0, 1]);
+  assert.ok(held - before <= 512 * 1024, `${held - before} bytes are held`);
+  assert.equal(arenaTaken(), before);
+});
+
+Deno.test("a stream joined in the middle begins with a gap, then crc, then lengths", () => {
+  const stream = messages(6);
+  const run = new Run({}, false);
+  const from = stream.placed[2]!.offset + 10;
+  run.give(0, stream.bytes.subarray(from));
+  run.end();
+  run.assertTiled(0);
+  assert.deepEqual(run.told[0].map(({ foundBy, tag }) => `${tag} ${foundBy}`), [
+    "gap ",
+    "MSG crc",
+    "MSG length",
+    "MSG length",
+    "MSG length",
+  ]);
+});
+
+Deno.test("pointers steer nothing while bytes are in order, wherever they point", () => {
+  const stream = messages(12);
+  const run = new Run();
+  for (let at = 0; at < stream.length; at += 50) {
+    run.urgent(0, at % 97);
+    run.give(0, stream.bytes.subarray(at, at + 50));
+  }
+  run.end();
+  assert.deepEqual(
+    run.told[0].map(({ length, offset, tag }) => ({ tag, offset, length })),
+    stream.placed,
+  );
+});
+
+Deno.test("messages are kept whole for their bytes when asked", () => {
+  const stream = messages(5, 4000);
+  const run = new Run({ keepsBytes: true });
+  for (let at = 0; at < stream.length; at += 1448) {
+    run.give(0, stream.bytes.subarray(at, at + 1448));
+  }
+  run.end();
+  assert.deepEqual(run.told[0].map((it) => it.bytes), stream.placed.map((it) => it.length));
+});
