@@ -7,7 +7,7 @@
  * @module
  */
 import { assert } from "./assert.ts";
-import { ARENA_BYTES, BLOCK_MIN_BYTES } from "./limits.ts";
+import { ARENA_BYTES, BLOCK_MIN_BYTES, RESERVE_BYTES } from "./limits.ts";
 import { type Region, regionOf } from "./region.ts";
 
 const PAGE_BYTES = 65536;
@@ -78,6 +78,14 @@ export function take(bytes: number): number {
   order[index] = wanted;
   takenBytes += BLOCK_MIN_BYTES << wanted;
   return index << MIN_SHIFT;
+}
+
+/**
+ * As {@linkcode take}, for what nobody else may suffer from: -1 too when less than RESERVE_BYTES
+ * would be left.
+ */
+export function takeSpare(bytes: number): number {
+  return takenBytes + blockBytes(bytes) > ARENA_BYTES - RESERVE_BYTES ? -1 : take(bytes);
 }
 
 /**

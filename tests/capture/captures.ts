@@ -16,6 +16,7 @@ import { Daemon, hasProgram, listens, must, run } from "../interop/processes.ts"
 export const ISCSI_PORT = 3260;
 const TARGET = "iqn.2001-04.com.example:disk";
 const TARGET_DIGEST = "iqn.2001-04.com.example:digest";
+const ROUNDS = "12";
 const DISK_BYTES = 16 * 1024 * 1024;
 const ENDPOINTS = fileURLToPath(import.meta.resolve("../interop/sniff_endpoints.ts"));
 const INITIATOR = fileURLToPath(import.meta.resolve("../interop/sniff_initiator.ts"));
@@ -152,6 +153,18 @@ export class Target implements AsyncDisposable {
   }
 }
 
+/** Logs in from the near end, writes, reads, pings and logs out (sniff_initiator.ts). */
+export async function initiate(
+  pair: NamespacePair,
+  host: string,
+  digests: "none" | "header" | "data" | "both",
+): Promise<void> {
+  const target = digests === "none" ? TARGET : TARGET_DIGEST;
+  const words = [host, `${ISCSI_PORT}`, target, digests, ROUNDS];
+  const command = [Deno.execPath(), "run", "--quiet", "-A", INITIATOR, ...words];
+  await must(pair.within(pair.near, command));
+}
+
 /** Captures of iSCSI, by file. */
 export interface IscsiCaptures {
   /** Over loopback: libiscsi's tools, and our initiator without digests. Segments of up to 64 KiB. */
@@ -167,10 +180,6 @@ export async function captureIscsi(directory: string): Promise<IscsiCaptures> {
   await using pair = await NamespacePair.create();
   const { near, far, farAddress } = pair;
   for (const end of [near, far]) await setSegments(pair, end, "cable0");
-  const initiate = async (host: string, target: string, digests: string): Promise<void> => {
-    const words = [host, `${ISCSI_PORT}`, target, digests, "12"];
-    await must(pair.within(near, [Deno.execPath(), "run", "--quiet", "-A", INITIATOR, ...words]));
-  };
   const read = async (host: string): Promise<void> => {
     const portal = `iscsi://${host}:${ISCSI_PORT}`;
     const unit = `${portal}/${TARGET}/1`;
@@ -195,20 +204,20 @@ export async function captureIscsi(directory: string): Promise<IscsiCaptures> {
     await Deno.mkdir(`${directory}/near`);
     await using _target = await Target.start(`${directory}/near`, near, "127.0.0.1");
     return await record("loopback.pcap", "lo", "127.0.0.1", async () => {
-      await initiate("127.0.0.1", TARGET, "none");
+      await initiate(pair, "127.0.0.1", "none");
       await read("127.0.0.1");
     });
   })();
   await Deno.mkdir(`${directory}/far`);
   await using target = await Target.start(`${directory}/far`, far, farAddress);
   const cable = await record("cable.pcap", "cable0", farAddress, async () => {
-    await initiate(farAddress, TARGET, "none");
+    await initiate(pair, farAddress, "none");
     await read(farAddress);
   });
   const digests = await record("digests.pcap", "cable0", farAddress, async () => {
-    for (const kind of ["header", "data", "both"]) {
+    for (const kind of ["header", "data", "both"] as const) {
       await target.setDigests(kind !== "data", kind !== "header");
-      await initiate(farAddress, TARGET_DIGEST, kind);
+      await initiate(pair, farAddress, kind);
     }
   });
   return { loopback, cable, digests };

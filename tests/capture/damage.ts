@@ -20,6 +20,7 @@ export interface Segment {
   readonly src: string;
   readonly dst: string;
   readonly sequence: number;
+  readonly acknowledgment: number;
   readonly flags: number;
   /** Where the header of TCP is in the packet, and where the data. */
   readonly at: number;
@@ -115,6 +116,7 @@ export function segmentOf({ bytes }: Packet): Segment | null {
     src: `${host(ETHERNET_BYTES + 12)}:${view.getUint16(at)}`,
     dst: `${host(ETHERNET_BYTES + 16)}:${view.getUint16(at + 2)}`,
     sequence: view.getUint32(at + 4),
+    acknowledgment: view.getUint32(at + 8),
     flags: bytes[at + 13]!,
     at,
     dataAt,
@@ -149,11 +151,19 @@ export function cutBegin(packets: readonly Packet[], share: number): Packet[] {
 /**
  * Lets packets overtake each other, by up to `window` places; what opens or ends a connection stays,
  * and nothing passes it. Times stay in order, as a capture notes when it sees a packet.
+ *
+ * @param keepsCauses whether what acknowledges data stays behind it, as it does on a wire; where
+ * several queues of an interface are captured it may not
  */
-export function reorder(packets: readonly Packet[], window: number, seed: number): Packet[] {
+export function reorder(
+  packets: readonly Packet[],
+  window: number,
+  seed: number,
+  keepsCauses = false,
+): Packet[] {
   const random = seeded(seed);
   const result: Packet[] = [];
-  let run: { packet: Packet; rank: number }[] = [];
+  let run: { packet: Packet; segment: Segment; rank: number }[] = [];
   const flush = (): void => {
     run.sort((a, b) => a.rank - b.rank);
     result.push(...run.map(({ packet }) => packet));
@@ -164,10 +174,23 @@ export function reorder(packets: readonly Packet[], window: number, seed: number
     if (segment === null || (segment.flags & (SYN | FIN | RST)) !== 0) {
       flush();
       result.push(packet);
-    } else run.push({ packet, rank: index + random(window * 1000) / 1000 });
+      continue;
+    }
+    let rank = index + random(window * 1000) / 1000;
+    if (keepsCauses) {
+      for (const before of run.slice(-4 * window)) {
+        if (acknowledges(segment, before.segment)) rank = Math.max(rank, before.rank + 1e-6);
+      }
+    }
+    run.push({ packet, segment, rank });
   }
   flush();
   return result.map(({ bytes }, index) => ({ bytes, timeUs: packets[index]!.timeUs }));
+}
+
+function acknowledges({ acknowledgment, dst, src }: Segment, data: Segment): boolean {
+  if (data.src !== dst || data.dst !== src || data.dataBytes === 0) return false;
+  return ((acknowledgment - data.sequence - data.dataBytes) | 0) >= 0;
 }
 
 /**

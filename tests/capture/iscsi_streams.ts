@@ -118,7 +118,8 @@ export class IscsiSession {
   /** A read of `bytes`, in Data-In of at most `burst`, its status in the last one or by itself. */
   read(bytes: number, burst = 65536, collapsed = false): void {
     const initiatortasktag = this.#command(Cdb.Read10, bytes, { "scsicommand.R": true });
-    for (let done = 0, datasn = 0; done < bytes; done += burst, datasn++) {
+    let datasn = 0;
+    for (let done = 0; done < bytes; done += burst) {
       const isLast = done + burst >= bytes;
       this.#respond(
         Opcode.DataIn,
@@ -127,7 +128,7 @@ export class IscsiSession {
           "scsidata.S": isLast && collapsed,
           initiatortasktag,
           targettransfertag: RESERVED_TAG,
-          datasn,
+          datasn: datasn++,
           bufferOffset: done,
         },
         { data: this.#data(Math.min(burst, bytes - done)) },
@@ -151,13 +152,14 @@ export class IscsiSession {
         desireddatalength: bytes - immediate,
       });
     }
-    for (let done = immediate, datasn = 0; done < bytes; done += burst, datasn++) {
+    let datasn = 0;
+    for (let done = immediate; done < bytes; done += burst) {
       this.streams[0].add(Opcode.DataOut, {
         "scsidata.F": done + burst >= bytes,
         initiatortasktag,
         targettransfertag,
         expstatsn: this.#statSn,
-        datasn,
+        datasn: datasn++,
         bufferOffset: done,
       }, { data: this.#data(Math.min(burst, bytes - done)) });
     }

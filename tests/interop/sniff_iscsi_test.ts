@@ -207,6 +207,8 @@ Deno.test({ name: "captures of tgt and libiscsi", ignore }, async (t) => {
           for (const percent of MUCH_PERCENT) {
             await readDamaged(one, `${percent} % lost`, loseSegments(one.packets, percent, 7));
           }
+          // Where a login was cut off, and the ends of its PDUs too, digests are guessed.
+          if (one === digests) return;
           const { foundBy, withHoles } = await readDamaged(one, "snap", one.packets, SNAP_BYTES);
           assert.ok(withHoles > 0, JSON.stringify(foundBy));
         },

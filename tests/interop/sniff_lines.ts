@@ -72,7 +72,10 @@ export function countBy<T>(items: Iterable<T>, of: (item: T) => string): Record<
   return counts;
 }
 
-/** Messages and gaps lie one behind the other, from the first byte of a stream to its last. */
+/**
+ * Messages and gaps lie one behind the other, from the first byte of a stream to its last; of a
+ * connection whose protocol cannot be seen nothing is told.
+ */
 export function assertTiles(lines: Lines, streams: ReadonlyMap<string, Stream>): void {
   const told = new Map<string, { offset: number; length: number; isGap: boolean }[]>();
   const add = (line: MessageLine | GapLine, length: number, isGap: boolean): void => {
@@ -83,7 +86,8 @@ export function assertTiles(lines: Lines, streams: ReadonlyMap<string, Stream>):
   };
   for (const line of lines.messages) add(line, line.length, false);
   for (const line of lines.gaps) add(line, line.hole, true);
-  for (const [key, { bytes }] of streams) {
+  for (const [key, { bytes, dst, src }] of streams) {
+    if (!told.has(key) && !told.has(streamKey({ src: dst, dst: src }))) continue;
     let at = 0;
     for (const { length, offset } of (told.get(key) ?? []).sort((a, b) => a.offset - b.offset)) {
       assert.equal(offset, at, `${key}: what is told next to offset ${at}`);
@@ -163,6 +167,16 @@ export function recoveryOf(
   return { all: intact.length, whole, told, withHoles, wrong, foundBy };
 }
 
+/** Where offsets count from in a capture that begins later than the intact one. */
+function basesOf(
+  streams: ReadonlyMap<string, Stream>,
+  packets: readonly Packet[],
+): Map<string, number> {
+  const bases = new Map([...streams].map(([key, { base }]) => [key, base]));
+  const joined = joinedAt(packets, bases);
+  return new Map([...bases].map(([key, base]) => [key, (base + (joined.get(key) ?? 0)) >>> 0]));
+}
+
 /** A row for people: what was damaged, and what share of the messages came back. */
 export function recoveryText(name: string, recovery: Recovery): string {
   const { all, foundBy, told, whole, withHoles, wrong } = recovery;
@@ -206,6 +220,7 @@ export async function readDamaged(
   await Deno.remove(damaged);
   const left = packets.map(({ bytes, timeUs }) => ({ timeUs, bytes: bytes.slice(0, snapBytes) }));
   const recovery = recoveryOf(lines.messages, streams, left, read);
+  assertTiles(read, streamsOf(left, basesOf(streams, left)));
   const text = recoveryText(`${name}, ${what}`, recovery);
   await Deno.stdout.write(new TextEncoder().encode(`${text}\n`));
   const { wrong } = recovery;

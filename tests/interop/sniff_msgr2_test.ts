@@ -76,7 +76,8 @@ function behindHandshake({ lines, streams }: Known): (segment: Segment) => boole
 async function testDamage(t: Deno.TestContext, known: Known, mode: Mode): Promise<void> {
   await t.step(`${known.name}: packets out of order lose nothing`, async () => {
     for (const seed of SEEDS) {
-      const damaged = reorder(known.packets, WINDOW, seed);
+      // Keys that arrive behind what they are for open nothing.
+      const damaged = reorder(known.packets, WINDOW, seed, mode === "secure");
       const { all, told, withHoles } = await readDamaged(known, `re-ordered ${seed}`, damaged);
       assert.equal(told + withHoles, all);
     }
@@ -88,7 +89,8 @@ async function testDamage(t: Deno.TestContext, known: Known, mode: Mode): Promis
       const { told, whole } = await readDamaged(known, `2 % lost ${seed}`, damaged);
       assert.ok(told >= whole * RECOVERED_MIN, `${told} of ${whole}`);
     }
-    await readDamaged(known, "15 % lost", loseSegments(known.packets, 15, 7));
+    await readDamaged(known, "15 % lost", loseSegments(known.packets, 15, 7, may));
+    await readDamaged(known, "15 % lost, of handshakes too", loseSegments(known.packets, 15, 9));
     for (const share of [0.2, 0.5]) {
       const damaged: Packet[] = cutBegin(known.packets, share);
       const { told, whole } = await readDamaged(known, `cut at ${share * 100} %`, damaged);

@@ -18,7 +18,7 @@ export interface Stream {
   readonly seen: Uint8Array<ArrayBuffer>;
 }
 
-/** Where a message lies; its bytes may end before it does. */
+/** Where a message lies; of one that the end of its stream cut short, what was sent. */
 export interface Extent {
   readonly offset: number;
   readonly length: number;
@@ -123,7 +123,7 @@ function walkPdus(bytes: Uint8Array<ArrayBuffer>, header: number, data: number):
     const segment = ((view.getUint32(offset + 4) & 0xffffff) + 3) & ~3;
     const length = BHS_BYTES + ahs + digests * header +
       (segment > 0 ? segment + digests * data : 0);
-    pdus.push({ offset, length });
+    pdus.push({ offset, length: Math.min(length, bytes.length - offset) });
     offset += length;
   }
   return pdus;
@@ -167,7 +167,7 @@ function walkFrames(bytes: Uint8Array<ArrayBuffer>, revision: number): Extent[] 
       (revision === 0
         ? EPILOGUE_20_BYTES
         : (first > 0 || count > 1 ? CRC_BYTES : 0) + (count > 1 ? EPILOGUE_21_BYTES : 0));
-    frames.push({ offset, length });
+    frames.push({ offset, length: Math.min(length, bytes.length - offset) });
     offset += length;
   }
   return frames;

@@ -3,6 +3,7 @@
  * namespace of their own (unshare(1)).
  */
 import assert from "node:assert/strict";
+import { getHeapStatistics } from "node:v8";
 import { LiveCapture } from "../../src/app/sniff/live_capture.ts";
 import {
   BATCH_PACKETS_MAX,
@@ -11,6 +12,8 @@ import {
   Hardware,
   PacketCapture,
 } from "../../src/io/packet_capture.ts";
+import { Access, control, openPath } from "../../src/io/descriptor.ts";
+import { close, connectTcp } from "../../src/io/sockets.ts";
 import { PacketSocket } from "../../src/io/packet_socket.ts";
 import { arena, arenaTaken } from "../../src/mem/arena.ts";
 import { Dissector } from "../../src/proto/capture/dissector.ts";
@@ -22,10 +25,12 @@ import { TcpFlag, TcpSegment } from "../../src/wire/capture/tcp.ts";
 const ENODEV = 19;
 const EAGAIN = 11;
 const ETHERTYPE = 0x88b5; // local experimental, of IEEE 802
+const TUNSETIFF = 0x400454ca;
+const IFF_TUN_NO_PI = 0x1001;
 const BUFFER_BYTES = 4 * 1024 * 1024;
 const PREPARE = "ip link add left0 address 02:00:00:00:00:01 type veth peer name right0 && " +
   "ip link set left0 up && ip link set right0 up && ip link set lo up && " +
-  "ip tuntap add tun0 mode tun && ip link set tun0 up";
+  "ip tuntap add tun0 mode tun && ip address add 192.0.2.1/24 dev tun0 && ip link set tun0 up";
 const PLAIN: CaptureOptions = { program: null, bufferBytes: BUFFER_BYTES, promiscuous: false };
 
 function opened(name: string, options = PLAIN): PacketCapture {
@@ -112,6 +117,14 @@ async function talk(text: string): Promise<number> {
   assert.equal(await received, text);
   listener.close();
   return port;
+}
+
+/** Bytes that V8 has ever allocated. */
+function allocatedBytes(): number {
+  const { total_allocated_bytes: bytes } = getHeapStatistics() as unknown as {
+    total_allocated_bytes: number;
+  };
+  return bytes;
 }
 
 const CASES: Readonly<Record<string, () => void | Promise<void>>> = {
@@ -203,6 +216,50 @@ const CASES: Readonly<Record<string, () => void | Promise<void>>> = {
     }
     const broken = (): Int32Array => Int32Array.of(0x05, 1000);
     assert.equal(PacketCapture.open("lo", { ...PLAIN, program: broken }), -22);
+  },
+
+  "a packet costs no memory": async () => {
+    const capture = LiveCapture.open("right0");
+    const socket = sender();
+    const packet = new Packet();
+    const bytes = frame(60, 1);
+    let taken = 0;
+    const round = (rounds: number): void => {
+      for (let i = 0; i < rounds; i++) {
+        for (let j = 0; j < 60; j++) socket.send(bytes, 60);
+        while (capture.next(packet)) taken++;
+      }
+    };
+    round(500);
+    taken = 0;
+    const before = allocatedBytes();
+    round(2000);
+    const allocated = allocatedBytes() - before;
+    assert.ok(taken >= 119_000, `${taken}`);
+    assert.ok(allocated / taken < 8, `${allocated / taken} bytes for each packet`);
+    assert.equal(capture.drops, 0);
+    await capture.close();
+  },
+
+  "packets of a tunnel have no link layer, and are filtered as such": async () => {
+    const tunnel = openPath("/dev/net/tun", Access.Both);
+    const request = new Uint8Array(40); // struct ifreq
+    request.set(new TextEncoder().encode("tun0"));
+    new DataView(request.buffer).setUint16(16, IFF_TUN_NO_PI, true);
+    assert.equal(control(tunnel, TUNSETIFF, request), 0);
+    const filter = new CaptureFilter("dst port 3260 and host 192.0.2.2");
+    const capture = LiveCapture.open("tun0", { filter });
+    const sockets = [3260, 3261].map((port) => connectTcp("192.0.2.2", port));
+    const packet = new Packet();
+    const segment = new TcpSegment();
+    while (!capture.next(packet)) await capture.wait(5000);
+    assert.equal(packet.linkType, LinkType.Raw);
+    assert.equal(packet.flags, 2, "outbound");
+    assert.ok(new Dissector().dissect(packet, segment));
+    assert.ok(filter.matches(segment));
+    assert.deepEqual([segment.destinationPort, segment.flags], [3260, TcpFlag.Syn]);
+    for (const fd of [...sockets, tunnel]) close(fd);
+    await capture.close();
   },
 
   "a wait ends with a packet, with its time, or when it is woken": async () => {

@@ -264,3 +264,27 @@ Deno.test.each(CRC_FORMATS)("$name: a stream that ends within a message", ({ for
     assert.match(told[2]!.errors[0]!, new RegExp(`ends ${lacking} bytes before`));
   }
 });
+
+Deno.test("a control frame that is too large to be kept is checked, and not read", () => {
+  const large = { tag: Tag.Ack, segments: [new Uint8Array(8), pattern(70_000, 1)] };
+  const stream = new StreamWriter(1).banner().frame(large).control(Tag.Wait);
+  const feeder = new Feeder();
+  feeder.feedAll(0, stream.bytes, 1000);
+  const told = feeder.end();
+  assert.deepEqual(placesOf(told, 0), stream.placed);
+  assert.deepEqual(told[1]!.fields, {});
+  assert.deepEqual(complaints(told), []);
+  assert.ok(feeder.keptMax < 1100);
+});
+
+Deno.test("one banner settles revision 0, and both settle revision 1", () => {
+  const revisions = (first: number, second: number): string[] => {
+    const feeder = new Feeder();
+    feeder.feed(0, new StreamWriter(0).banner(first).bytes);
+    feeder.feed(1, new StreamWriter(0).banner(second).bytes);
+    return feeder.end().map(({ revision }) => revision);
+  };
+  assert.deepEqual(revisions(1, 3), ["", "2.1"]);
+  assert.deepEqual(revisions(0, 1), ["2.0", "2.0"]);
+  assert.deepEqual(revisions(1, 2), ["", "2.0"]);
+});

@@ -86,6 +86,8 @@ Deno.test("a session keeps its number when it reconnects, and what is sent twice
     `${fields.seq}${fields.repeated === true ? " again" : ""}`
   );
   assert.deepEqual(seqs, ["1", "2", "3", "2 again", "3 again", "4"]);
+  const marked = [...first, ...second].filter(({ fields }) => fields.repeated === true);
+  assert.ok(marked.every(({ tag }) => tag === "MSG"));
   const firstSeqs = messagesOf(first).map(({ fields }) => fields.seq);
   for (const { fields } of messagesOf(second)) {
     assert.equal(fields.repeated === true, firstSeqs.includes(fields.seq));
@@ -230,6 +232,23 @@ Deno.test("a SERVER_IDENT that was lost and comes again with another cookie star
   assert.equal(message!.fields.repeated, undefined);
 });
 
+Deno.test("a lossy session ends with its connection, even when its cookie comes again", () => {
+  const shared = sharedBy(null);
+  const numbers = [1, 2].map((number) => {
+    const told = connection(
+      shared,
+      number,
+      [0, clientIdent(start(), 5n)],
+      [1, serverIdent(start(), 0n)],
+      [0, frames().message({ seq: 1 })],
+    );
+    const [message] = messagesOf(told);
+    assert.equal(message!.fields.repeated, undefined);
+    return message!.session;
+  });
+  assert.deepEqual(numbers, [1, 2]);
+});
+
 Deno.test("joined in the middle, no session is invented and nothing is marked", () => {
   const feeder = new Feeder({ fromStart: false });
   feeder.feed(0, frames().message({ seq: 5 }).message({ seq: 5 }).bytes);
@@ -309,17 +328,22 @@ Deno.test("the table of sessions forgets the one not used for longest", () => {
   assert.equal(lossy.noteSeq(Role.Client, 4), false);
   assert.equal(lossy.noteSeq(Role.Server, 4), false);
   assert.equal(lossy.noteSeq(Role.Client, 3), true);
+  assert.equal(lossy.noteSeq(Role.Client, 0), false);
   assert.equal(sessions.count, SESSIONS_MAX + 4);
 });
 
 Deno.test("the tables of answers keep the newest, however many there are", () => {
   const sent = new SentBySide();
+  assert.equal(sent.takeSeq(0), UNANSWERED);
+  assert.equal(sent.takeTid(new U64()), UNANSWERED);
   for (let seq = 1; seq <= 5000; seq++) {
     sent.noteSeq(seq, seq * 10);
     sent.noteTid(U64.of(seq), seq * 10);
     sent.noteStamp(seq, 0, seq * 10);
+    sent.noteStamp(seq, 999_999_999, seq * 10 + 1);
   }
   assert.equal(sent.takeSeq(5000), 50_000);
+  assert.equal(sent.takeSeq(5000), UNANSWERED);
   assert.equal(sent.takeSeq(1), UNANSWERED);
   assert.equal(sent.takeTid(U64.of(4990)), 49_900);
   assert.equal(sent.takeTid(U64.of(4990)), UNANSWERED);

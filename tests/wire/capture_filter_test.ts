@@ -3,6 +3,7 @@
  * Documentation/networking/filter.rst), let through everything that matches() wants.
  */
 import assert from "node:assert/strict";
+import { getHeapStatistics } from "node:v8";
 import {
   CaptureFilter,
   FILTER_CHARACTERS_MAX,
@@ -175,6 +176,14 @@ function packetOf(sample: Sample, form: Form): Uint8Array {
     view.setUint16(ports + 2, sample.destinationPort);
   } else bytes.fill(0xa5, ports);
   return bytes.subarray(0, ports + 20);
+}
+
+/** Bytes that V8 has ever allocated. */
+function allocatedBytes(): number {
+  const { total_allocated_bytes: bytes } = getHeapStatistics() as unknown as {
+    total_allocated_bytes: number;
+  };
+  return bytes;
 }
 
 const HOSTS = ["10.0.0.1", "10.0.0.2", "10.0.1.1", "192.0.2.77", "255.255.255.255"];
@@ -377,6 +386,21 @@ Deno.test("the longest program is one that the kernel takes", () => {
   assert.ok(text.length <= FILTER_CHARACTERS_MAX, `${text.length}`);
   const instructions = new CaptureFilter(text).program(LinkType.Ethernet).length / 2;
   assert.ok(instructions > 1000 && instructions <= 4096, `${instructions}`);
+});
+
+Deno.test("matches() allocates nothing", () => {
+  const filter = new CaptureFilter("not net 2001:db8::/32 and (port 1 or host 10.0.0.1) or ip6");
+  const segments = [ONE, BACK, SIX].map(segmentOf);
+  let kept = 0;
+  const round = (calls: number): void => {
+    for (let i = 0; i < calls; i++) if (filter.matches(segments[i % 3]!)) kept++;
+  };
+  round(100_000);
+  const before = allocatedBytes();
+  round(1_000_000);
+  const bytes = allocatedBytes() - before;
+  assert.ok(bytes < 4_000_000, `${bytes}`);
+  assert.equal(kept, 1_100_000);
 });
 
 Deno.test("words of any kind make a filter or an error, nothing else", () => {

@@ -7,6 +7,7 @@
  */
 import { countText } from "../count_text.ts";
 import { cut, printable } from "../printable.ts";
+import { px, svgEscaped, svgText } from "../svg_text.ts";
 import { bytesText } from "../readings.ts";
 import type { ConnectionView, LinkView, PathsView, SubflowView } from "./paths_view.ts";
 
@@ -64,20 +65,20 @@ export function pathsGraph(view: PathsView): string {
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" class="paths" viewBox="0 0 ${WIDTH} ${height}" ` +
     `width="${WIDTH}" height="${height}" role="img" aria-labelledby="paths-title paths-desc">`,
-    `<title id="paths-title">${escaped(heading)}</title>`,
-    `<desc id="paths-desc">${escaped(descriptionOf(view))}</desc>`,
+    `<title id="paths-title">${svgEscaped(heading)}</title>`,
+    `<desc id="paths-desc">${svgEscaped(descriptionOf(view))}</desc>`,
     `<style>${STYLE}</style>`,
     `<rect class="page" x="0.5" y="0.5" width="${WIDTH - 1}" height="${height - 1}" rx="8"/>`,
-    text(MARGIN, 34, heading, "heading"),
-    text(MARGIN, 60, "Links of this host", "soft"),
-    text(CONNECTION_LEFT, 60, "Connections", "soft"),
+    svgText(MARGIN, 34, heading, "heading"),
+    svgText(MARGIN, 60, "Links of this host", "soft"),
+    svgText(CONNECTION_LEFT, 60, "Connections", "soft"),
     ...lines,
     ...bars.map(barPart),
     ...connections.map(boxPart),
     ...(connections.length === 0
-      ? [text(CONNECTION_LEFT, TOP + BASELINE, "No MPTCP connections", "soft")]
+      ? [svgText(CONNECTION_LEFT, TOP + BASELINE, "No MPTCP connections", "soft")]
       : []),
-    ...notes.map((note, index) => text(MARGIN, TOP + tall + ROW * (index + 1), note, "soft")),
+    ...notes.map((note, index) => svgText(MARGIN, TOP + tall + ROW * (index + 1), note, "soft")),
     legend(height - 20),
     "</svg>",
   ];
@@ -190,7 +191,7 @@ function linesOf(bars: readonly Bar[], boxes: readonly Box[]): string[] {
       const told = `${subflow.link || "no link"}: ${subflow.local} to ${subflow.remote}, ` +
         subflowText(subflow, share);
       return `<path class="line ${kindOf(subflow, bar.link)}" stroke-width="${px(width)}" ` +
-        `d="${d}"><title>${escaped(told)}</title></path>`;
+        `d="${d}"><title>${svgEscaped(told)}</title></path>`;
     });
   });
 }
@@ -214,7 +215,7 @@ function boxPart(box: Box): string {
 function rowsPart({ rows, y }: Card, x: number, columns: number): string {
   return rows.map((row, index) => {
     const at = y + PADDING + index * ROW + BASELINE;
-    return text(x, at, cut(printable(row), columns), index === 0 ? "name" : "");
+    return svgText(x, at, cut(printable(row), columns), index === 0 ? "name" : "");
   }).join("");
 }
 
@@ -283,25 +284,8 @@ function legend(y: number): string {
   const parts = kinds.map(([kind, name], index) => {
     const x = MARGIN + index * 130;
     return `<path class="line ${kind}" stroke-width="3" d="M${x} ${y - 4}h32"/>` +
-      text(x + 40, y, name, "soft");
+      svgText(x + 40, y, name, "soft");
   });
   const width = "width: share of the connection's bytes";
-  return parts.join("") + text(CONNECTION_LEFT, y, width, "soft");
-}
-
-function text(x: number, y: number, content: string, name: string): string {
-  const style = name === "" ? "" : ` class="${name}"`;
-  return `<text x="${px(x)}" y="${px(y)}"${style}>${escaped(content)}</text>`;
-}
-
-/** A tenth of a pixel is enough. */
-function px(value: number): string {
-  return `${Math.round(value * 10) / 10}`;
-}
-
-/** XML 1.0 section 2.2 has no place for some characters, whatever their escape. */
-function escaped(content: string): string {
-  return printable(content).toWellFormed().replace(/[\ufffe\uffff]/g, "\ufffd")
-    .replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
-    .replaceAll('"', "&quot;");
+  return parts.join("") + svgText(CONNECTION_LEFT, y, width, "soft");
 }

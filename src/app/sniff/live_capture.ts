@@ -104,8 +104,9 @@ export class LiveCapture {
 
   /** Waits until there are packets, `ms` have passed, or somebody calls {@linkcode wake}. */
   async wait(ms: number): Promise<void> {
-    if (this.#next < this.#count) return;
-    await this.#poller.park(ms);
+    // The rest of the program gets its chance even while packets keep coming.
+    if (this.#next < this.#count || ms <= 0) await turn();
+    else await this.#poller.park(ms);
   }
 
   /** Ends a wait. */
@@ -141,6 +142,10 @@ export class LiveCapture {
     // An interface that goes down is told once, and comes back by itself.
     return count > 0;
   }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** The link type of packets of a kind of interface; -1 when they cannot be read. */

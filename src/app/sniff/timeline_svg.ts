@@ -8,6 +8,7 @@
  */
 import { countText } from "../count_text.ts";
 import { cut, printable } from "../printable.ts";
+import { px, svgEscaped, svgText } from "../svg_text.ts";
 import { clockText, durationText, secondsText } from "./moment_text.ts";
 import type {
   Timeline,
@@ -94,12 +95,12 @@ export function timelineSvg(timeline: Timeline, originSeconds: number): string {
     lastNs = connection.events.reduce((last, { finishNs }) => Math.max(last, finishNs), begin);
   });
   if (view.connections.length === 0) {
-    parts.push(text(MIDDLE, y + 20, "No message of it was found", "s c"));
+    parts.push(svgText(MIDDLE, y + 20, "No message of it was found", "s c"));
     y += 40;
   }
   if (view.leftOut > 0) {
     y += 24;
-    parts.push(text(MIDDLE, y, `… ${countText(view.leftOut, "more event")} not drawn`, "s c"));
+    parts.push(svgText(MIDDLE, y, `… ${countText(view.leftOut, "more event")} not drawn`, "s c"));
   }
   const height = Math.ceil(y + LEGEND);
   const heading = headingOf(view);
@@ -107,13 +108,13 @@ export function timelineSvg(timeline: Timeline, originSeconds: number): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" class="tl" viewBox="0 0 ${WIDTH} ${height}" ` +
     `width="${WIDTH}" height="${height}" role="img" aria-labelledby="tl-title tl-desc">`,
-    `<title id="tl-title">${escaped(heading)}</title>`,
-    `<desc id="tl-desc">${escaped(description)}</desc>`,
+    `<title id="tl-title">${svgEscaped(heading)}</title>`,
+    `<desc id="tl-desc">${svgEscaped(description)}</desc>`,
     `<style>${STYLE}</style>`,
     `<defs>${ARROWS.map(markerPart).join("")}${HATCH}</defs>`,
     `<rect class="page" x="0.5" y="0.5" width="${WIDTH - 1}" height="${height - 1}" rx="8"/>`,
-    text(MARGIN, 34, heading, "h"),
-    text(MARGIN, 58, description, "s"),
+    svgText(MARGIN, 34, heading, "h"),
+    svgText(MARGIN, 58, description, "s"),
     ...parts,
     legend(height - 22),
     "</svg>",
@@ -138,7 +139,7 @@ function connectionPart(
     parts.push(
       `<rect class="box" x="${x}" y="${px(top)}" width="${HEAD_WIDTH}" height="${HEAD_HEIGHT}" ` +
         `rx="6"/>`,
-      text(x + HEAD_WIDTH / 2, top + 18, cut(printable(end), HEAD_COLUMNS), "n c"),
+      svgText(x + HEAD_WIDTH / 2, top + 18, cut(printable(end), HEAD_COLUMNS), "n c"),
     );
   });
   for (const { ns, y } of scale.silences) parts.push(silencePart(y, ns));
@@ -148,7 +149,7 @@ function connectionPart(
     const y = scale.beginY[index]!;
     const end = Math.max(scale.finishY[index]!, y + SLANT_MIN);
     const since = secondsText(0, event.beginNs - origin, DECIMALS);
-    parts.push(text(TIME_RIGHT, y + LABEL_RISE, since, "s e"));
+    parts.push(svgText(TIME_RIGHT, y + LABEL_RISE, since, "s e"));
     const [from, to] = event.side === 0 ? [LEFT, RIGHT] : [RIGHT, LEFT];
     const line = `M${from} ${px(y)}L${to} ${px(end)}`;
     parts.push(event.kind === "gap" ? gapPart(y) : arrowPart(event.kind, event.length, line));
@@ -181,10 +182,10 @@ function labelPart(event: TimelineEvent, y: number, line: string, told: { left: 
   const isGap = kind === "gap";
   const x = side === 0 ? LEFT + LABEL_INDENT : RIGHT - LABEL_INDENT;
   const name = `t-${isGap ? "error" : kind}${side === 0 ? "" : " e"}`;
-  const shown = text(x, isGap ? y + LABEL_RISE : y - LABEL_RISE, label, name);
+  const shown = svgText(x, isGap ? y + LABEL_RISE : y - LABEL_RISE, label, name);
   if (told.left < event.told.length) return shown;
   told.left -= event.told.length;
-  return `<g><title>${escaped(event.told)}</title><path class="near" d="${line}"/>${shown}</g>`;
+  return `<g><title>${svgEscaped(event.told)}</title><path class="near" d="${line}"/>${shown}</g>`;
 }
 
 /** How long who asked has waited: beside its lifeline, in the first lane that is free there. */
@@ -195,7 +196,9 @@ function waitPart(lanes: Float64Array, event: TimelineEvent, from: number, end: 
   const [x, out] = event.side === 1 ? [LEFT, -1] : [RIGHT, 1];
   const near = x + out * 4;
   const far = x + out * (LANE_FIRST + lane * LANE_WIDTH);
-  return `<g><title>${escaped(`${durationText(event.latencyNs)} until ${event.label}`)}</title>` +
+  return `<g><title>${
+    svgEscaped(`${durationText(event.latencyNs)} until ${event.label}`)
+  }</title>` +
     `<path class="wait" d="M${near} ${px(from)}H${far}V${px(end)}H${near}"/></g>`;
 }
 
@@ -205,7 +208,7 @@ function silencePart(y: number, ns: number): string {
     [-5, 5].map((off) => `<path class="wave" d="M${x - 9} ${px(y + off + 2)}q4.5 -6 9 -2t9 -2"/>`)
       .join("")
   ).join("");
-  return `${waves}${text(MIDDLE, y + LABEL_RISE, `${durationText(ns)} of silence`, "s c")}`;
+  return `${waves}${svgText(MIDDLE, y + LABEL_RISE, `${durationText(ns)} of silence`, "s c")}`;
 }
 
 function breakPart(y: number, ns: number): string {
@@ -214,7 +217,7 @@ function breakPart(y: number, ns: number): string {
   ).join("");
   const when = ns >= 0 ? `${durationText(ns)} later` : "at the same time";
   return `${waves}${
-    text(MIDDLE, y + BREAK / 2, `the session goes on over another connection, ${when}`, "s c")
+    svgText(MIDDLE, y + BREAK / 2, `the session goes on over another connection, ${when}`, "s c")
   }`;
 }
 
@@ -231,12 +234,12 @@ function legend(y: number): string {
   const arrows = ARROWS.map(([kind, name], index) => {
     const x = MARGIN + index * 148;
     return `<path class="a a-${kind}" stroke-width="2" marker-end="url(#tl-${kind})" ` +
-      `d="M${x} ${y - 4}h30"/>${text(x + 36, y, name, "s")}`;
+      `d="M${x} ${y - 4}h30"/>${svgText(x + 36, y, name, "s")}`;
   });
   const x = MARGIN + ARROWS.length * 148;
   return `${arrows.join("")}<rect class="gap" x="${x}" y="${y - 10}" width="30" height="12"/>` +
-    `${text(x + 36, y, "of no message", "s")}` +
-    `<path class="wait" d="M${x + 154} ${y - 10}h-8v12h8"/>${text(x + 160, y, "waiting", "s")}`;
+    `${svgText(x + 36, y, "of no message", "s")}` +
+    `<path class="wait" d="M${x + 154} ${y - 10}h-8v12h8"/>${svgText(x + 160, y, "waiting", "s")}`;
 }
 
 function headingOf({ connections, session }: TimelineView): string {
@@ -259,21 +262,4 @@ function descriptionOf({ connections }: TimelineView, originSeconds: number): st
     ...(gaps > 0 ? [countText(gaps, "gap")] : []),
     ...(errors > 0 ? [`${countText(errors, "message")} with errors`] : []),
   ].join(", ");
-}
-
-function text(x: number, y: number, content: string, name: string): string {
-  return `<text x="${px(x)}" y="${px(y)}" class="${name}">${escaped(content)}</text>`;
-}
-
-/** A tenth of a pixel is enough. */
-function px(value: number): string {
-  return `${Math.round(value * 10) / 10}`;
-}
-
-/** XML 1.0 section 2.2 has no place for some characters, whatever their escape; newlines may stay. */
-function escaped(content: string): string {
-  return content.split("\n").map(printable).join("\n").toWellFormed()
-    .replace(/[\ufffe\uffff]/g, "\ufffd")
-    .replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
-    .replaceAll('"', "&quot;");
 }

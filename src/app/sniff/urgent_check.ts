@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { assert } from "../../mem/assert.ts";
 import { arena, give, take } from "../../mem/arena.ts";
 import { DraftPdu, readDraftPdu, writeDraftPdu } from "../../wire/iscsi/draft_layout.ts";
 import { BHS_SIZE } from "../../wire/iscsi/header.ts";
@@ -40,6 +41,11 @@ export class MessageCheck {
   /** Marks that came before the size was known: no more than there are bytes in a header. */
   readonly #early: number[] = [];
   #lastMark = -1;
+
+  /** Takes the little memory that a header needs. */
+  constructor() {
+    assert(this.#header >= 0, "the arena has room for a header");
+  }
 
   /** Takes the next bytes of the stream. */
   handleBytes(at: number, end: number): void {

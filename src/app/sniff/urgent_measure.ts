@@ -56,7 +56,7 @@ const TRIAL_MS = 30_000;
 const WAIT_MS = 50;
 const PACKETS_PER_TURN = 256;
 
-/** All that is worth knowing: some two minutes. */
+/** All that is worth knowing: a minute or two. */
 export function wholePlan(): Trial[] {
   const plan: Trial[] = [];
   for (const standard of [false, true]) {
@@ -75,7 +75,7 @@ export function wholePlan(): Trial[] {
   return plan;
 }
 
-/** Two sizes and two modes: some fifteen seconds. */
+/** Two sizes and two modes: some ten seconds. */
 export function quickPlan(): Trial[] {
   const plan: Trial[] = [];
   const sizes = [560, 8240];
@@ -189,7 +189,13 @@ async function send(
   words.push("--large", `--count=${count}`, `--pace=${pace}`, `--namespace=${lab.near}`, "--json");
   const child = selfCommand(words, { stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
   // It takes SIGTERM for a wish to end well, which needs a receiver.
-  const kill = (): void => child.kill("SIGKILL");
+  const kill = (): void => {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  };
   signal.addEventListener("abort", kill);
   try {
     const { stderr, stdout, success } = await child.output();

@@ -162,6 +162,7 @@ class Connection {
   readonly #poller = new Poller(1);
 
   constructor(fd: number, inline: boolean) {
+    assert(this.#block >= 0, "the arena has room for one connection at a time");
     this.#fd = fd;
     this.#inline = inline;
     // Without in-line bytes, the news of one would last until it is read, which nobody does.

@@ -14,6 +14,7 @@ import { Errno, errnoText } from "../../io/errno.ts";
 import { SocketAddress } from "../../io/socket_address.ts";
 import { close, connectTcp, receive, Shutdown, shutdown, socketError } from "../../io/sockets.ts";
 import { SendFlag, sendFlagged } from "../../io/urgent_socket.ts";
+import { assert } from "../../mem/assert.ts";
 import { arena, give, take } from "../../mem/arena.ts";
 import { writeDraftPdu } from "../../wire/iscsi/draft_layout.ts";
 import { UsageError } from "../args.ts";
@@ -27,6 +28,8 @@ export const STILL_MS = 10_000;
 /** Messages sent before the rest of the program gets a chance. */
 const MESSAGES_PER_TURN = 32;
 const WAKE_BYTES = 4096;
+/** Messages are written ahead, so that the connection is what sets the rate. */
+const AHEAD_BYTES: number = 8 * 1024 * 1024;
 
 /** What is sent. */
 export interface SendOptions {
@@ -105,6 +108,7 @@ export class UrgentSender {
   }
 
   private constructor(fd: number, to: string) {
+    assert(this.#wake >= 0, "the arena has room for one connection");
     this.#fd = fd;
     this.#to = to;
     this.#poller = new Poller(1);
@@ -117,13 +121,19 @@ export class UrgentSender {
    */
   async send(options: SendOptions, signal?: AbortSignal): Promise<SendReport> {
     const { count, mode, paceMs, size } = options;
-    const at = take(size);
-    if (at < 0) throw new Error(`Cannot send messages of ${size} bytes: there is no memory left`);
-    const startedMs = performance.now();
+    const ahead = Math.min(count, Math.max(1, Math.floor(AHEAD_BYTES / size)));
+    const block = take(size * ahead);
+    if (block < 0) {
+      throw new Error(`Cannot send messages of ${size} bytes: there is no memory left`);
+    }
+    let startedMs = 0;
     let messages = 0;
     try {
       while (messages < count && !signal?.aborted) {
-        writeDraftPdu(arena, at, size, messages);
+        const slot = messages % ahead;
+        if (slot === 0) writeMessages(block, size, messages, Math.min(ahead, count - messages));
+        if (messages === 0) startedMs = performance.now();
+        const at = block + slot * size;
         await this.#sendMessage(mode, at, at + size);
         messages++;
         if (paceMs > 0) await delay(paceMs, signal);
@@ -131,7 +141,7 @@ export class UrgentSender {
       }
       await this.#finish();
     } finally {
-      give(at);
+      give(block);
     }
     const seconds = (performance.now() - startedMs) / 1000;
     return { mode, size, messages, bytes: messages * size, seconds, cut: this.#cut };
@@ -194,6 +204,10 @@ export class UrgentSender {
       await this.#poller.park(restMs);
     }
   }
+}
+
+function writeMessages(at: number, size: number, sequence: number, count: number): void {
+  for (let i = 0; i < count; i++) writeDraftPdu(arena, at + i * size, size, sequence + i);
 }
 
 /** Gives the rest of the program a chance. */

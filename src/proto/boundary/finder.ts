@@ -19,7 +19,7 @@
  *
  * @module
  */
-import { arena, blockBytes, give, take } from "../../mem/arena.ts";
+import { arena, blockBytes, give, takeSpare } from "../../mem/arena.ts";
 import type { Conversation, HoleReason } from "../capture/conversation.ts";
 import type { ConversationFollower } from "../capture/conversation_table.ts";
 import { type Found, type FoundSink, Moment, type Side } from "./found.ts";
@@ -179,7 +179,8 @@ class SideReader {
   /** Up to here it was given, or is known to be missing. */
   #reached = 0;
   #searched = 0;
-  #ended = false;
+  /** Where the stream ends, once that is known. */
+  #endsAt = Infinity;
 
   // The window: bytes of the stream from #start on, #kept of them, in the arena at #block.
   #block = -1;
@@ -277,8 +278,8 @@ class SideReader {
   }
 
   handleEnd(offset: number, moment: Moment): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.#endsAt !== Infinity) return;
+    this.#endsAt = offset;
     this.#last.copy(moment);
     for (const lane of this.#lanes) {
       if (lane.wanted !== Infinity || this.#isWinner(lane)) lane.decoder.handleEnd(offset);
@@ -365,7 +366,7 @@ class SideReader {
   #reserve(bytes: number): boolean {
     if (bytes <= this.#room) return true;
     if (bytes > WINDOW_BYTES_MAX) return false;
-    const block = take(bytes);
+    const block = takeSpare(bytes);
     if (block < 0) return false;
     if (this.#kept > 0) arena.bytes.copyWithin(block, this.#block, this.#block + this.#kept);
     if (this.#block >= 0) give(this.#block);
@@ -404,6 +405,11 @@ class SideReader {
     if (this.#winner === UNDECIDED) this.#race.win(lane);
     if (this.#winner !== lane) return;
     if (found.offset > this.#told) this.#tellGap(found.offset);
+    const unsent = found.offset + found.length - this.#endsAt;
+    if (unsent > 0) { // announced, and cut off by the end: never on the wire
+      found.length -= unsent;
+      found.missing -= unsent;
+    }
     this.#told = found.offset + found.length;
     this.#forgetHoles(this.#told);
     this.rule?.forget(this.#told);

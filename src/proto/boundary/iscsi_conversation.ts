@@ -45,11 +45,11 @@ export class IscsiConversation implements ConversationDecoder {
   /** Number of the session, 0 when it is not known. */
   session = 0;
 
-  /** Of the request that the message which is told now answers: its packet, 0 for none. */
+  /** Of the request that the message which is told now answers: the packet in which it ended, or 0. */
   requestPacket = 0;
   requestOffset = 0;
   requestOpcode = 0;
-  /** Of the R2T that asked for the data which is told now: its packet, 0 for none. */
+  /** Of the R2T that asked for the data which is told now: the packet in which it ended, or 0. */
   orderPacket = 0;
   orderOffset = 0;
 
@@ -63,8 +63,6 @@ export class IscsiConversation implements ConversationDecoder {
   #initiator: Side | -1 = UNKNOWN;
   #undigestedHeaders = 0;
   #undigestedData = 0;
-  /** Whether the values are those of a login, which nothing but another one changes. */
-  #negotiated = false;
   #initiatorName = "";
   #targetName = "";
 
@@ -110,13 +108,18 @@ export class IscsiConversation implements ConversationDecoder {
     else if (++this.#undigestedData >= UNDIGESTED_MIN) this.dataDigest = Use.Off;
   }
 
-  /** A length led to no header: what was found out of digests may be wrong. */
+  /** A length led to no header: what is known of digests may be wrong. */
   handleBrokenChain(): void {
-    if (this.#negotiated) return;
+    this.#shared.counters.brokenChains++;
     this.headerDigest = Use.Unknown;
     this.dataDigest = Use.Unknown;
     this.#undigestedHeaders = 0;
     this.#undigestedData = 0;
+  }
+
+  /** Candidates of a search were dropped for want of room. */
+  handleDropped(count: number): void {
+    this.#shared.counters.candidatesDropped += count;
   }
 
   /** A side is lost: requests may be missed, whose tags are those of older ones. */
@@ -208,7 +211,6 @@ export class IscsiConversation implements ConversationDecoder {
     if (loginStatus(header, 0) !== 0) return;
     if (isWhole && this.headerDigest === Use.Unknown) this.headerDigest = Use.Off;
     if (isWhole && this.dataDigest === Use.Unknown) this.dataDigest = Use.Off;
-    this.#negotiated = isWhole;
     const name = this.#nameOf(header);
     if (this.session === 0) this.session = this.#shared.find(name) || this.#shared.begin();
     this.#shared.remember(name, this.session);
@@ -226,8 +228,8 @@ export class IscsiConversation implements ConversationDecoder {
   #ask(found: Found, header: Region, opcode: number, command: number): void {
     const tag = initiatorTaskTag(header, 0);
     if (tag === RESERVED_TAG) return;
-    const { timeNs, packet } = found.begin;
-    this.#tasks.add(tag, opcode, command, timeNs, packet, found.offset);
+    const { begin: { timeNs }, finish: { packet }, offset } = found;
+    this.#tasks.add(tag, opcode, command, timeNs, packet, offset);
   }
 
   #answer(found: Found, header: Region, opcode: number): void {
@@ -260,9 +262,9 @@ export class IscsiConversation implements ConversationDecoder {
   }
 
   #order(found: Found, header: Region): void {
-    const { timeNs, packet } = found.begin;
+    const { begin: { timeNs }, finish: { packet }, offset } = found;
     const tag = targetTransferTag(header, 0);
-    this.#orders.add(tag, Opcode.ReadyToTransfer, 0, timeNs, packet, found.offset);
+    this.#orders.add(tag, Opcode.ReadyToTransfer, 0, timeNs, packet, offset);
   }
 
   #follow(header: Region): void {
@@ -276,8 +278,8 @@ export class IscsiConversation implements ConversationDecoder {
   }
 
   #ping(found: Found, header: Region): void {
-    const { timeNs, packet } = found.begin;
-    this.#pings.add(targetTransferTag(header, 0), Opcode.NopIn, 0, timeNs, packet, found.offset);
+    const { begin: { timeNs }, finish: { packet }, offset } = found;
+    this.#pings.add(targetTransferTag(header, 0), Opcode.NopIn, 0, timeNs, packet, offset);
   }
 
   #pong(found: Found, header: Region): void {

@@ -44,8 +44,14 @@ const VARIANTS = 4;
 /** A digest as far as it is known to be in use. */
 export const Use = { Unknown: -1, Off: 0, On: 1 } as const;
 
+/** Candidates that are kept for reuse when a search ends. */
+const SPARE_MAX = 32;
+/** Where a candidate keeps its newest header, and the one before. */
+const NEWEST = 0;
+const FIRST = BHS_SIZE;
+
 /** A proven PDU that lies before the one at which the direction is locked again. */
-export class Member {
+class Member {
   offset = 0;
   length = 0;
   missing = 0;
@@ -53,6 +59,9 @@ export class Member {
   /** Its header, 48 bytes. */
   readonly header: Region = newRegion(BHS_SIZE);
 }
+
+/** Valid until the next scan() of any search. */
+const MEMBERS: readonly [Member, Member] = [new Member(), new Member()];
 
 class Candidate {
   /** Where the newest header of the chain stands. */
@@ -68,11 +77,10 @@ class Candidate {
   depth = 0;
   /** Whether a pointer named the first. */
   named = false;
-  readonly header = newRegion(BHS_SIZE);
+  /** The newest header, and with depth 2 the one before. */
+  readonly headers = newRegion(2 * BHS_SIZE);
   readonly begin = new Moment();
-  /** With depth 2: the header before. */
   firstOffset = 0;
-  readonly firstHeader = newRegion(BHS_SIZE);
   readonly firstBegin = new Moment();
 
   /** Where the next header begins when the connection has the digests of `variant`. */
@@ -87,14 +95,14 @@ class Candidate {
 
 /** Searches one direction while it is lost. */
 export class IscsiSearch {
-  /** Headers that could be one, candidates dropped for want of room, and places that were proven. */
-  readonly counters = { plausible: 0, dropped: 0, proven: 0 };
+  /** Candidates that were dropped for want of room. */
+  dropped = 0;
 
   /** After scan() has proven something: by what, and where the direction is locked. */
   foundBy: FoundBy = FoundBy.HeaderChain;
   lockedAt = -1;
   /** The PDUs before that place, the first `memberCount` of them. */
-  readonly members: readonly [Member, Member] = [new Member(), new Member()];
+  readonly members = MEMBERS;
   memberCount = 0;
   /** What the chain says of digests: one of {@linkcode Use}. */
   headerDigest: number = Use.Unknown;
@@ -155,7 +163,6 @@ export class IscsiSearch {
         }
       }
       if (found < this.#searched) continue; // its digest was waited for
-      this.counters.plausible++;
       const begin = found === offset ? this.#context.first : this.#context.last;
       if (this.#chain(place, found, begin, variantsOf(headerDigest, dataDigest))) return found;
     }
@@ -201,7 +208,7 @@ export class IscsiSearch {
       live[kept++] = candidate;
       if (proven !== null || candidate.offset + candidate.length > found) continue;
       const fitting = fittingVariants(candidate, found);
-      if (fitting === 0 || !follows(arena, place, candidate.header, 0)) continue;
+      if (fitting === 0 || !follows(arena, place, candidate.headers, NEWEST)) continue;
       if (this.#isProof(candidate)) {
         proven = candidate;
         provenVariants = fitting;
@@ -240,12 +247,12 @@ export class IscsiSearch {
     longer.named = before.named;
     longer.firstOffset = before.offset;
     longer.firstBegin.copy(before.begin);
-    copyWords(before.header, 0, longer.firstHeader, 0, BHS_SIZE);
+    copyWords(before.headers, NEWEST, longer.headers, FIRST, BHS_SIZE);
   }
 
   #make(place: number, found: number, begin: Moment, variants: number): Candidate {
     if (this.#live.length >= CANDIDATES_MAX) {
-      this.counters.dropped++;
+      this.dropped++;
       this.#spare.push(this.#live.shift()!);
     }
     const candidate = this.#spare.pop() ?? new Candidate();
@@ -256,13 +263,12 @@ export class IscsiSearch {
     candidate.isLogin = opcode === Opcode.LoginRequest || opcode === Opcode.LoginResponse;
     candidate.variants = variants;
     candidate.begin.copy(begin);
-    copyWords(arena, place, candidate.header, 0, BHS_SIZE);
+    copyWords(arena, place, candidate.headers, NEWEST, BHS_SIZE);
     this.#live.push(candidate);
     return candidate;
   }
 
   #proveDigest(found: number): void {
-    this.counters.proven++;
     this.foundBy = FoundBy.Digest;
     this.lockedAt = found;
     this.memberCount = 0;
@@ -272,27 +278,32 @@ export class IscsiSearch {
   }
 
   #proveChain(candidate: Candidate, found: number, variants: number): void {
-    this.counters.proven++;
     this.foundBy = candidate.depth === CHAIN - 1 ? FoundBy.HeaderChain : FoundBy.Urgent;
     this.lockedAt = found;
     this.headerDigest = agreed(variants, HEADER_DIGEST);
     this.dataDigest = agreed(variants, DATA_DIGEST);
     this.memberCount = 0;
-    const { firstBegin, firstHeader, firstOffset } = candidate;
+    const { begin, firstBegin, firstOffset, headers } = candidate;
     if (candidate.depth > 1) {
-      this.#setMember(firstOffset, candidate.offset, firstHeader, firstBegin);
+      this.#setMember(firstOffset, candidate.offset, headers, FIRST, firstBegin);
     }
-    this.#setMember(candidate.offset, found, candidate.header, candidate.begin);
+    this.#setMember(candidate.offset, found, headers, NEWEST, begin);
     this.#dropAll();
   }
 
-  #setMember(offset: number, until: number, header: Region, begin: Moment): void {
+  #setMember(
+    offset: number,
+    until: number,
+    headers: Region,
+    headerAt: number,
+    begin: Moment,
+  ): void {
     const member = this.members[this.memberCount++ as 0 | 1];
     member.offset = offset;
     member.length = until - offset;
     member.missing = this.#missing(offset, until);
     member.begin.copy(begin);
-    copyWords(header, 0, member.header, 0, BHS_SIZE);
+    copyWords(headers, headerAt, member.header, 0, BHS_SIZE);
   }
 
   #missing(offset: number, until: number): number {
@@ -318,7 +329,9 @@ export class IscsiSearch {
   }
 
   #dropAll(): void {
-    for (const candidate of this.#live) this.#spare.push(candidate);
+    for (const candidate of this.#live) {
+      if (this.#spare.length < SPARE_MAX) this.#spare.push(candidate);
+    }
     this.#live.length = 0;
   }
 }

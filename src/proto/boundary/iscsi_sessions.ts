@@ -12,6 +12,9 @@ const NAME_MAX = 223;
 
 /** What the conversations of one capture share. */
 export class IscsiShared {
+  /** Lengths that led to no header, and candidates of searches that were dropped for want of room. */
+  readonly counters = { brokenChains: 0, candidatesDropped: 0 };
+
   readonly #known = new Map<string, number>();
   #last = 0;
 

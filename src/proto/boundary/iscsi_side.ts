@@ -60,17 +60,17 @@ const State = {
   Confirm: 7,
 } as const;
 
+/** What a direction has before its first PDU is proven. */
+const NO_HEADER = newRegion(0);
+
 /** Decoder of one direction. */
 export class IscsiSide implements SideDecoder {
-  /** Places where a length led to no header. */
-  broken = 0;
-
   readonly #context: SideContext;
   readonly #conversation: IscsiConversation;
   readonly #found: Found;
   readonly #search: IscsiSearch;
   /** Header and additional segments of the PDU that is being read or told. */
-  readonly #header: Region = newRegion(HEADER_BYTES_MAX);
+  #header: Region = NO_HEADER;
 
   #state: number = State.Start;
   /** Nothing was missed since the first byte of the stream. */
@@ -106,11 +106,6 @@ export class IscsiSide implements SideDecoder {
     this.#search = new IscsiSearch(context);
     this.#found = new Found(context.conversation, context.side, () => this.#describe());
     this.#found.protocol = "iscsi";
-  }
-
-  /** What the search has seen. */
-  get searchCounters(): IscsiSearch["counters"] {
-    return this.#search.counters;
   }
 
   /** Takes bytes, see `SideDecoder`. */
@@ -151,6 +146,7 @@ export class IscsiSide implements SideDecoder {
       case State.Trailer:
       case State.Whole:
         if (this.#isDoubtful && !this.#isWhole) break;
+        if (this.#dataDigest === Use.Unknown && offset < this.#dataEnd) break; // how long is it?
         this.#found.finish.copy(this.#context.last);
         this.#missing += Math.max(0, this.#end - offset);
         this.#tell();
@@ -166,6 +162,8 @@ export class IscsiSide implements SideDecoder {
   /** Gives back what it holds. */
   close(): void {
     this.#search.close();
+    this.#conversation.handleDropped(this.#search.dropped);
+    this.#search.dropped = 0;
   }
 
   /** One step; returns the offset from which on bytes are needed, or -1 when there is more to do. */
@@ -213,14 +211,15 @@ export class IscsiSide implements SideDecoder {
     const wanted = search.scan(this.#at, end, this.#offset, senders, headerDigest, dataDigest);
     if (search.lockedAt < 0) return wanted;
     const at = this.#at + search.lockedAt - this.#offset;
-    conversation.handleProof(side, opcodeAt(arena, at));
+    this.#lock(search.lockedAt, search.foundBy, opcodeAt(arena, at));
     conversation.handleDigests(search.headerDigest, search.dataDigest);
     let { foundBy } = search;
     for (let index = 0; index < search.memberCount; index++) {
       this.#tellMember(index, foundBy);
       if ((this.#context.means & Means.Length) !== 0) foundBy = FoundBy.Length;
     }
-    this.#lock(search.lockedAt, foundBy, opcodeAt(arena, at));
+    this.#begin = search.lockedAt;
+    this.#found.foundBy = foundBy;
     return -1;
   }
 
@@ -247,6 +246,7 @@ export class IscsiSide implements SideDecoder {
 
   #lock(offset: number, foundBy: FoundBy, opcode: number): void {
     this.#conversation.handleProof(this.#context.side, opcode);
+    if (this.#header === NO_HEADER) this.#header = newRegion(HEADER_BYTES_MAX);
     this.#state = State.Header;
     this.#begin = offset;
     this.#found.foundBy = foundBy;
@@ -262,7 +262,6 @@ export class IscsiSide implements SideDecoder {
   }
 
   #break(offset: number): number {
-    this.broken++;
     this.#conversation.handleBrokenChain();
     return this.#lose(offset);
   }
@@ -378,10 +377,9 @@ export class IscsiSide implements SideDecoder {
   #guess(at: number, there: number): number {
     if (there < DIGEST_SIZE + BHS_SIZE) return this.#dataEnd;
     const senders = this.#conversation.sendersOf(this.#context.side);
-    const isNext = isPlausible(arena, at, senders);
-    if (!isNext && isPlausible(arena, at + DIGEST_SIZE, senders)) {
-      this.#end = this.#dataEnd + DIGEST_SIZE;
-    }
+    if (isPlausible(arena, at, senders)) return this.#complete();
+    if (!isPlausible(arena, at + DIGEST_SIZE, senders)) return this.#break(this.#dataEnd);
+    this.#end = this.#dataEnd + DIGEST_SIZE;
     return this.#complete();
   }
 
@@ -457,19 +455,23 @@ export class IscsiSide implements SideDecoder {
 
   /** A hole from `offset` to `until`, within the PDU that is being read or over its end. */
   #bridge(offset: number, until: number): number {
-    if (this.#isDoubtful || (this.#context.means & Means.Length) === 0) {
+    const isUnknown = this.#dataDigest === Use.Unknown;
+    const isOver = until > this.#end;
+    if (
+      this.#isDoubtful || (isOver && isUnknown) || (this.#context.means & Means.Length) === 0
+    ) {
       this.#lose(until);
       return until;
     }
     this.#crcIsWhole = false;
     this.#missing += Math.max(0, Math.min(until, this.#end) - offset);
-    if (until > this.#end) {
+    if (isOver) {
       this.#found.finish.copy(this.#context.last);
       this.#tell();
       this.#lose(until);
       return until;
     }
-    if (this.#dataDigest === Use.Unknown) {
+    if (isUnknown) {
       this.#state = State.Trailer;
       return this.#dataEnd;
     }

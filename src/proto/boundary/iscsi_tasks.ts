@@ -6,31 +6,36 @@
  */
 
 /** Requests that are remembered of one conversation. */
-export const TASKS_MAX = 4096;
+const TASKS_MAX = 4096;
 
 const TASKS_MIN = 64;
 const NONE = -1;
 
+/** What a table holds before its first request: most conversations of a capture have none. */
+const NO_BYTES = new Uint8Array(0);
+const NO_NUMBERS = new Float64Array(0);
+const NO_WORDS = new Int32Array(0);
+
 /** Requests by tag. Slots are numbers; what a slot holds is in the arrays. */
 export class IscsiTasks {
   /** By slot: the opcode of the request. */
-  opcodes = new Uint8Array(0);
+  opcodes: Uint8Array = NO_BYTES;
   /** By slot: the first byte of the CDB of a SCSI Command. */
-  commands = new Uint8Array(0);
+  commands: Uint8Array = NO_BYTES;
   /** By slot: when the first byte of the request was captured. */
-  times = new Float64Array(0);
-  /** By slot: the number of its packet. */
-  packets = new Float64Array(0);
+  times: Float64Array = NO_NUMBERS;
+  /** By slot: the number of the packet in which it ended. */
+  packets: Float64Array = NO_NUMBERS;
   /** By slot: its place in the stream of its side. */
-  offsets = new Float64Array(0);
+  offsets: Float64Array = NO_NUMBERS;
 
   readonly #max: number;
-  #tags = new Int32Array(0);
+  #tags: Int32Array = NO_WORDS;
   // Slots of one bucket are a list; slots in use are a list by age; free ones use #next.
-  #buckets = new Int32Array(0);
-  #next = new Int32Array(0);
-  #older = new Int32Array(0);
-  #newer = new Int32Array(0);
+  #buckets: Int32Array = NO_WORDS;
+  #next: Int32Array = NO_WORDS;
+  #older: Int32Array = NO_WORDS;
+  #newer: Int32Array = NO_WORDS;
   #oldest = NONE;
   #newest = NONE;
   #free = NONE;

@@ -22,11 +22,13 @@ const MESSAGES_MAX = 4_000_000;
 export interface MeansSet {
   readonly name: string;
   readonly means: number;
+  /** Gives up at the first loss: what a reader does that has no means at all. */
+  readonly givesUp?: boolean;
 }
 
 /** The sets that are compared, each with what a length tells after the first means. */
 export const MEANS_SETS: readonly MeansSet[] = [
-  { name: "nothing: until the first loss", means: 0 },
+  { name: "nothing: until the first loss", means: Means.Length, givesUp: true },
   { name: "length, over losses within a message", means: Means.Length },
   { name: "length, urgent pointer", means: Means.Length | Means.Urgent },
   { name: "length, chain of headers", means: Means.Length | Means.HeaderChain },
@@ -91,6 +93,7 @@ export class Judge implements ConversationFollower {
   readonly #truth: Finder;
   readonly #truths = new Messages();
   readonly #finders: readonly Finder[];
+  readonly #persistent: readonly Finder[];
   readonly #found: readonly Messages[];
   readonly #streams = [new Stream(), new Stream()] as const;
 
@@ -111,6 +114,7 @@ export class Judge implements ConversationFollower {
     this.#truth = new Finder(conversation, options.truth, this.#truths);
     this.#found = options.sets.map(() => new Messages());
     this.#finders = options.sets.map((set, at) => new Finder(conversation, set, this.#found[at]!));
+    this.#persistent = this.#finders.filter((_, at) => MEANS_SETS[at]!.givesUp !== true);
   }
 
   /** In-order bytes: all of them for the truth, most of them for the others. */
@@ -123,7 +127,7 @@ export class Judge implements ConversationFollower {
       this.#lose(side, offset, length, HoleReason.Acknowledged, moment);
       return;
     }
-    for (const finder of this.#finders) finder.handleBytes(side, at, end, offset, moment);
+    for (const finder of this.#live(side)) finder.handleBytes(side, at, end, offset, moment);
     if (stream.lost > 0) stream.draft(at, end, offset);
   }
 
@@ -144,7 +148,7 @@ export class Judge implements ConversationFollower {
   handleUrgent(side: Side, offset: number, length: number, pointer: number, moment: Moment): void {
     this.#truth.handleUrgent(side, offset, length, pointer, moment);
     if (this.#takesAway(side, offset)) return;
-    for (const finder of this.#finders) {
+    for (const finder of this.#live(side)) {
       finder.handleUrgent(side, offset, length, pointer, moment);
     }
     const stream = this.#streams[side];
@@ -154,7 +158,7 @@ export class Judge implements ConversationFollower {
   /** The end of a side, of everybody. */
   handleEnd(side: Side, offset: number, moment: Moment): void {
     this.#truth.handleEnd(side, offset, moment);
-    for (const finder of this.#finders) finder.handleEnd(side, offset, moment);
+    for (const finder of this.#live(side)) finder.handleEnd(side, offset, moment);
   }
 
   /** Compares, reports, and gives everything back. */
@@ -185,7 +189,14 @@ export class Judge implements ConversationFollower {
     const stream = this.#streams[side];
     stream.lost += length;
     stream.holes.push(offset, length);
-    for (const finder of this.#finders) finder.handleHole(side, offset, length, reason, moment);
+    for (const finder of this.#live(side)) {
+      finder.handleHole(side, offset, length, reason, moment);
+    }
+  }
+
+  /** Who still follows a side: all before its first loss, and then who does not give up. */
+  #live(side: Side): readonly Finder[] {
+    return this.#streams[side].lost === 0 ? this.#finders : this.#persistent;
   }
 
   /** The same answer for a place each time, whoever asks. */

@@ -303,7 +303,7 @@ export function describeContent(type: number, at: number, end: number): Fields {
 }
 
 /** A 64-bit number: as a number while that is exact, else as decimal text. */
-export function numberOf(value: U64): number | string {
+function numberOf(value: U64): number | string {
   const big = value.toBigInt();
   return big <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(big) : `${big}`;
 }

@@ -9,75 +9,76 @@
  */
 import type { U64 } from "../../mem/u64.ts";
 
-/** Places in each table; a power of two, so that numbers in sequence do not meet. */
+/** Places for seqs and for tids; a power of two, so that numbers in sequence do not meet. */
 const PLACES = 1024;
+/** Places for stamps: one KEEPALIVE2 is under way as a rule. */
+const STAMP_PLACES = 16;
 
 /** Not answered, or not seen. */
 export const UNANSWERED = -1;
 
 /** What one side has sent that waits for an answer. Times are nanoseconds of the capture. */
 export class SentBySide {
-  readonly #seqs = new Float64Array(PLACES);
-  readonly #seqTimes = new Float64Array(PLACES);
-  readonly #tids = new Int32Array(PLACES * 2);
-  readonly #tidTimes = new Float64Array(PLACES).fill(UNANSWERED);
-  readonly #stamps = new Float64Array(PLACES * 2);
-  readonly #stampTimes = new Float64Array(PLACES).fill(UNANSWERED);
+  // Taken when the first one comes, as many connections have only one kind, or none.
+  #seqs: Float64Array | null = null;
+  #tids: Float64Array | null = null;
+  #stamps: Float64Array | null = null;
 
   /** A message was sent. */
   noteSeq(seq: number, timeNs: number): void {
-    const place = seq % PLACES;
-    this.#seqs[place] = seq;
-    this.#seqTimes[place] = timeNs;
+    this.#seqs ??= newTable(PLACES);
+    note(this.#seqs, seq % PLACES, seq, 0, timeNs);
   }
 
-  /** When the message `seq` was sent; {@linkcode UNANSWERED} when it was not seen. */
+  /** When the message `seq` was sent; it is answered now. */
   takeSeq(seq: number): number {
-    const place = seq % PLACES;
-    if (seq === 0 || this.#seqs[place] !== seq) return UNANSWERED;
-    this.#seqs[place] = 0;
-    return this.#seqTimes[place]!;
+    return take(this.#seqs, seq % PLACES, seq, 0);
   }
 
   /** A message with a tid was sent that answers nothing itself. */
   noteTid(tid: U64, timeNs: number): void {
-    const place = placeOf(tid.lo, tid.hi);
-    this.#tids[2 * place] = tid.lo;
-    this.#tids[2 * place + 1] = tid.hi;
-    this.#tidTimes[place] = timeNs;
+    this.#tids ??= newTable(PLACES);
+    note(this.#tids, placeOf(tid.lo, tid.hi, PLACES), tid.lo, tid.hi, timeNs);
   }
 
   /** When the message with `tid` was sent; it is answered now. */
   takeTid(tid: U64): number {
-    const place = placeOf(tid.lo, tid.hi);
-    if (this.#tids[2 * place] !== tid.lo || this.#tids[2 * place + 1] !== tid.hi) {
-      return UNANSWERED;
-    }
-    const timeNs = this.#tidTimes[place]!;
-    this.#tidTimes[place] = UNANSWERED;
-    return timeNs;
+    return take(this.#tids, placeOf(tid.lo, tid.hi, PLACES), tid.lo, tid.hi);
   }
 
   /** A KEEPALIVE2 was sent. */
   noteStamp(seconds: number, nanoseconds: number, timeNs: number): void {
-    const place = placeOf(seconds, nanoseconds);
-    this.#stamps[2 * place] = seconds;
-    this.#stamps[2 * place + 1] = nanoseconds;
-    this.#stampTimes[place] = timeNs;
+    this.#stamps ??= newTable(STAMP_PLACES);
+    const place = placeOf(seconds, nanoseconds, STAMP_PLACES);
+    note(this.#stamps, place, seconds, nanoseconds, timeNs);
   }
 
   /** When the KEEPALIVE2 with this stamp was sent; it is answered now. */
   takeStamp(seconds: number, nanoseconds: number): number {
-    const place = placeOf(seconds, nanoseconds);
-    if (
-      this.#stamps[2 * place] !== seconds || this.#stamps[2 * place + 1] !== nanoseconds
-    ) return UNANSWERED;
-    const timeNs = this.#stampTimes[place]!;
-    this.#stampTimes[place] = UNANSWERED;
-    return timeNs;
+    const place = placeOf(seconds, nanoseconds, STAMP_PLACES);
+    return take(this.#stamps, place, seconds, nanoseconds);
   }
 }
 
-function placeOf(lo: number, hi: number): number {
-  return (lo ^ hi ^ (hi >>> 10)) & (PLACES - 1);
+// A place has three numbers: two that name it, and the time, which is UNANSWERED when it is free.
+
+function newTable(places: number): Float64Array {
+  return new Float64Array(3 * places).fill(UNANSWERED);
+}
+
+function note(table: Float64Array, place: number, lo: number, hi: number, timeNs: number): void {
+  table[3 * place] = lo;
+  table[3 * place + 1] = hi;
+  table[3 * place + 2] = timeNs;
+}
+
+function take(table: Float64Array | null, place: number, lo: number, hi: number): number {
+  if (table === null || table[3 * place] !== lo || table[3 * place + 1] !== hi) return UNANSWERED;
+  const timeNs = table[3 * place + 2]!;
+  table[3 * place + 2] = UNANSWERED;
+  return timeNs;
+}
+
+function placeOf(lo: number, hi: number, places: number): number {
+  return (lo ^ hi ^ (hi >>> 10)) & (places - 1);
 }

@@ -33,6 +33,7 @@ export class SeenSession {
 
   /** A message of a role; true when one with this seq, or a later one, was seen before. */
   noteSeq(role: number, seq: number): boolean {
+    if (seq === 0) return false; // they count from 1
     if (seq <= this.sent[role]!) return true;
     this.sent[role] = seq;
     return false;

@@ -43,7 +43,7 @@ import {
   readSeenPreamble,
   searchPreamble,
   seenFrameBytes,
-} from "./msgr2_search.ts";
+} from "../../wire/msgr2/seen_preamble.ts";
 import { Msgr2Teller } from "./msgr2_teller.ts";
 import { CRC_SEED, Msgr2Walk } from "./msgr2_walk.ts";
 import type { SecureReader } from "./secure_reader.ts";
@@ -51,6 +51,9 @@ import { Means, type SideContext, type SideDecoder } from "./side_decoder.ts";
 
 /** A frame up to here is kept whole when there is a reason to. */
 const KEPT_BYTES_MAX: number = 64 * 1024;
+
+/** The same when its bytes are to be shown. */
+const SHOWN_BYTES_MAX: number = 1024 * 1024;
 
 /** What is held of a client whose AUTH_DONE, which tells how to read it, was not seen yet. */
 const HELD_BYTES_MAX: number = 64 * 1024;
@@ -311,7 +314,7 @@ export class Msgr2Side implements SideDecoder {
     if (length0 <= KEPT_BYTES_MAX) {
       if (this.#limit < bodyEnd) return this.#offset;
       this.#teller.locateBody(this.#base + this.#offset + PREAMBLE_SIZE, this.#base + bodyEnd);
-      this.#keepsWhole = this.#end - this.#offset <= KEPT_BYTES_MAX && this.#wantsWhole();
+      this.#keepsWhole = this.#wantsWhole();
       if (this.#keepsWhole && this.#limit < this.#end) return this.#offset;
     }
     this.#locateFront();
@@ -320,9 +323,12 @@ export class Msgr2Side implements SideDecoder {
     return GO_ON;
   }
 
+  /** Whether there is a reason to keep the frame, and room for it. */
   #wantsWhole(): boolean {
-    if (this.#context.keepsBytes || this.#teller.preamble.tag !== Tag.Message) return true;
-    return this.#teller.isReadable;
+    const bytes = this.#end - this.#offset;
+    if (this.#context.keepsBytes && bytes <= SHOWN_BYTES_MAX) return true;
+    if (bytes > KEPT_BYTES_MAX) return false;
+    return this.#teller.preamble.tag !== Tag.Message || this.#teller.isReadable;
   }
 
   #locateFront(): void {
@@ -388,10 +394,9 @@ export class Msgr2Side implements SideDecoder {
       return GO_ON;
     }
     if (this.#missing > 0) this.#complainOfHole();
-    const isHere = this.#missing === 0 && this.#offset >= this.#from;
     const isSound = !this.#walk.isFaulty && this.#missing === 0;
     const revision = isGuess ? REVISION_UNKNOWN : this.#revision;
-    if (isHere) this.#place(this.#base + this.#offset, this.#base + this.#end);
+    if (this.#offset >= this.#from) this.#place(this.#base + this.#offset, this.#base + this.#end);
     this.#tell(revision, "crc", isSound);
     return GO_ON;
   }
@@ -488,7 +493,8 @@ export class Msgr2Side implements SideDecoder {
     const reader = this.#reader!;
     const bytes = reader.read(this.#base + this.#position, this.#base + this.#limit);
     if (bytes < 0 && !reader.begun) {
-      this.#loseSealed(this.#position);
+      // What a search has found and read() refuses, as memory is short, is not looked at again.
+      this.#loseSealed(this.#position + (this.#foundBy === FoundBy.Crc ? 1 : 0));
       return GO_ON;
     }
     if (bytes === 0 && !reader.begun) return this.#position;

@@ -23,7 +23,7 @@ import {
 } from "./msgr2_fields.ts";
 import { type Msgr2Link, REVISION_UNKNOWN } from "./msgr2_link.ts";
 import { UNANSWERED } from "./msgr2_replies.ts";
-import { SeenPreamble } from "./msgr2_search.ts";
+import { SeenPreamble } from "../../wire/msgr2/seen_preamble.ts";
 import type { SideContext } from "./side_decoder.ts";
 
 /** A part of a frame that is not in the arena. */

@@ -9,7 +9,13 @@ import { arena } from "../../mem/arena.ts";
 import { SEGMENTS_MAX } from "../../mem/limits.ts";
 import { crc32cRaw } from "../../wire/crc32c.ts";
 import type { Msgr2Link } from "./msgr2_link.ts";
-import { epilogueBytes, headCrcBytes, Late, readEpilogueCrc, readLate } from "./msgr2_search.ts";
+import {
+  epilogueBytes,
+  headCrcBytes,
+  Late,
+  readEpilogueCrc,
+  readLate,
+} from "../../wire/msgr2/seen_preamble.ts";
 import type { Msgr2Teller } from "./msgr2_teller.ts";
 
 /** Seed of a segment's crc, and the crc of an empty segment that the frame has. */

@@ -9,7 +9,6 @@ import type { Region } from "../../mem/region.ts";
 
 const OPCODE = 0;
 const FLAGS = 1;
-const RESPONSE = 2;
 const STATUS = 3;
 const TOTAL_AHS_LENGTH = 4; // in words of four bytes
 const DATA_SEGMENT_LENGTH = 4; // the low 24 bits of this word
@@ -49,11 +48,6 @@ export function isFinal({ bytes }: Region, at: number): boolean {
 /** Of SCSI Data-In: whether the status of the command is in it. */
 export function hasStatus({ bytes }: Region, at: number): boolean {
   return (bytes[at + FLAGS]! & 1) !== 0;
-}
-
-/** Of a SCSI Response: 0 when the command was completed at the target. */
-export function responseAt({ bytes }: Region, at: number): number {
-  return bytes[at + RESPONSE]!;
 }
 
 /** Of a SCSI Response, or Data-In with status: the status of the command. */

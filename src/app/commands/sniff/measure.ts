@@ -25,11 +25,11 @@ const MEASURE = command({
   description:
     "A sender and a receiver in namespaces of their own, joined by a veth pair: messages with pauses, as fast\n" +
     "as it goes, and behind 100 Mbit/s, marked in three ways, with both settings of tcp_stdurg, while the\n" +
-    "wire is captured. It needs root, ip and tc, touches nothing else, takes some two minutes, and removes\n" +
+    "wire is captured. It needs root, ip and tc, touches nothing else, takes a minute or two, and removes\n" +
     "what it made. Tables are Markdown: how many message starts some segment names, how many a receiver\n" +
     "sees, what an ordinary receiver loses, what marks cost, and what the document's rule finds.",
   flags: {
-    quick: { kind: "boolean", help: "two sizes and two modes: some 15 seconds" },
+    quick: { kind: "boolean", help: "two sizes and two modes: some 10 seconds" },
     json: { kind: "boolean", help: "print all results as JSON rather than tables" },
     output: { kind: "text", short: "o", value: "FILE", help: "write to FILE" },
   },

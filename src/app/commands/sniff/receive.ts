@@ -30,7 +30,6 @@ const RECEIVE = command({
       kind: "text",
       short: "N",
       value: "NAME",
-      default: "",
       help: "listen in a namespace of ip netns",
     },
     json: { kind: "boolean", help: "print a line of JSON for each connection" },
@@ -50,7 +49,7 @@ export async function run(words: string[]): Promise<number> {
   }
   const end = tcpEnd("[HOST:]PORT", positionals[0]!, "0.0.0.0");
   const inline = !flags["no-inline"];
-  const receiver = inNamespace(flags.namespace, () => UrgentReceiver.listen(end, inline));
+  const receiver = inNamespace(flags.namespace ?? "", () => UrgentReceiver.listen(end, inline));
   const stop = new AbortController();
   onStop(() => stop.abort());
   printError(`Listening on ${receiver.address}`);

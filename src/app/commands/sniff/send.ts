@@ -70,7 +70,6 @@ const SEND = command({
       kind: "text",
       short: "N",
       value: "NAME",
-      default: "",
       help: "send from a namespace of ip netns",
     },
     json: { kind: "boolean", help: "print JSON" },
@@ -93,7 +92,7 @@ export async function run(words: string[]): Promise<number> {
   checkSize(size, large);
   const stop = new AbortController();
   onStop(() => stop.abort());
-  const sender = await inNamespace(namespace, () => UrgentSender.connect(end));
+  const sender = await inNamespace(namespace ?? "", () => UrgentSender.connect(end));
   try {
     const mode = flags.mode as UrgentMode;
     const report = await sender.send({ mode, size, count, paceMs: pace }, stop.signal);

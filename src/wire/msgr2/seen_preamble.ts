@@ -12,10 +12,10 @@
  */
 import { SEGMENTS_MAX } from "../../mem/limits.ts";
 import type { Region } from "../../mem/region.ts";
-import { crc32cRaw } from "../../wire/crc32c.ts";
-import { frameBytes, FrameFormat } from "../../wire/msgr2/frame.ts";
-import { PREAMBLE_SIZE } from "../../wire/msgr2/preamble.ts";
-import { Tag } from "../../wire/msgr2/tag.ts";
+import { crc32cRaw } from "../crc32c.ts";
+import { frameBytes, FrameFormat } from "./frame.ts";
+import { PREAMBLE_SIZE } from "./preamble.ts";
+import { Tag } from "./tag.ts";
 
 const TAG = 0;
 const NUM_SEGMENTS = 1;
@@ -26,6 +26,15 @@ const ALIGNMENT = 4;
 const FLAGS = 26; // bit 0: compressed
 const RESERVED = 27;
 const CRC = 28;
+
+/** Where fields are of which some bits are always zero: in a sealed frame keystream shows there. */
+export const PreambleField = {
+  SegmentCount: NUM_SEGMENTS,
+  /** The most significant byte of segment 0's length. */
+  LengthTop: SEGMENTS + LENGTH_HIGH,
+  Flags: FLAGS,
+  Reserved: RESERVED,
+} as const;
 
 const TAG_LAST: number = Tag.CompressionDone;
 const FLAG_COMPRESSED = 1;
