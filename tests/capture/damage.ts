@@ -28,9 +28,9 @@ export interface Segment {
   readonly dataBytes: number;
 }
 
-/** Flags of TCP, RFC 9293 section 3.1. */
-export const FIN = 1;
+/** A flag of TCP, RFC 9293 section 3.1. */
 export const SYN = 2;
+const FIN = 1;
 const RST = 4;
 const URG = 0x20;
 

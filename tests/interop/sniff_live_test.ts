@@ -13,11 +13,11 @@ import {
   Recording,
   Target,
 } from "../capture/captures.ts";
-import { ignoreWithoutNamespaces, NamespacePair } from "./netns.ts";
+import { NamespacePair } from "./netns.ts";
 import { Daemon } from "./processes.ts";
 import { type Lines, readLines, sniff } from "./sniff_lines.ts";
 
-const ignore = await ignoreWithoutCaptures() || await ignoreWithoutNamespaces();
+const ignore = await ignoreWithoutCaptures();
 const MAIN = fileURLToPath(import.meta.resolve("../../src/main.ts"));
 const DEADLINE_MS = 10_000;
 

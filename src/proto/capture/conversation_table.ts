@@ -35,8 +35,10 @@ export interface ConversationFollower {
 
 /** What a table may take. */
 export interface TableLimits {
-  /** Conversations at once, those that linger included. */
+  /** Conversations at once, those that linger included: these take a hundred bytes each. */
   readonly conversations: number;
+  /** Those that have not ended: each has somebody who follows it. */
+  readonly open: number;
   /** Memory for what waits behind gaps: of one side, and of all. */
   readonly heldBytesPerSide: number;
   readonly heldBytes: number;
@@ -46,6 +48,7 @@ export interface TableLimits {
 
 const LIMITS: TableLimits = {
   conversations: 65_536,
+  open: 16_384,
   heldBytesPerSide: 4 * 1024 * 1024,
   heldBytes: 64 * 1024 * 1024,
   hashSeed: 0x2545f491,
@@ -77,8 +80,12 @@ const KEY_WORDS = 10;
 const CHAIN_MAX = 32;
 /** How long the ports of what has ended are taken for the old connection's: Linux's TIME-WAIT. */
 const LINGER_NS = 60e9;
-/** Deadlines are looked at no more often than this. */
+/** Deadlines are looked at no more often than this ... */
 const DEADLINE_STEP_NS = 1e6;
+/** ... and, as long as segments come, after one of them for so many streams that wait. */
+const DEADLINE_STREAMS = 16;
+/** Streams of which the one that holds the most makes room. */
+const LARGEST_OF = 64;
 
 /** A conversation that has not ended. */
 interface Flow {
