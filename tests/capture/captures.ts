@@ -195,8 +195,21 @@ export async function captureIscsi(directory: string): Promise<IscsiCaptures> {
     await must(pair.within(near, ["iscsi-ls", "-s", portal]));
     await must(pair.within(near, ["iscsi-inq", unit]));
     await must(pair.within(near, ["iscsi-readcapacity16", unit]));
-    // Runs for whole seconds: ended early, as it reads 100 MB in one.
-    const perf = ["timeout", "-s", "KILL", "0.03", "iscsi-perf", "-m", "4", "-b", "16", unit];
+    // Runs for whole seconds, in each of which it reads 100 MB: it ends in order when interrupted.
+    const perf = [
+      "timeout",
+      "-s",
+      "INT",
+      "-k",
+      "2",
+      "0.03",
+      "iscsi-perf",
+      "-m",
+      "4",
+      "-b",
+      "16",
+      unit,
+    ];
     await run(pair.within(near, perf));
   };
   const record = async (

@@ -5,7 +5,7 @@ import { ahsFields, headerFields, writeHeader } from "../../src/wire/iscsi/field
 import { BHS_SIZE, dataBytes, padded } from "../../src/wire/iscsi/header.ts";
 import { isAlwaysFinal, layoutOf } from "../../src/wire/iscsi/layout.ts";
 import { isTargets, Opcode, OPCODES, pduName } from "../../src/wire/iscsi/opcode.ts";
-import { digestOf, readDigest, writePdu } from "../../src/wire/iscsi/pdu.ts";
+import { digestOf, digestText, readDigest, writePdu } from "../../src/wire/iscsi/pdu.ts";
 import {
   follows,
   isAcceptable,
@@ -344,4 +344,9 @@ Deno.test("additional segments are told as far as they are there and hold togeth
     for (let at = BHS_SIZE; at < end; at++) out.bytes[at] = random(256);
     ahsFields(out, 0, end);
   }
+});
+
+Deno.test("a digest is shown as Wireshark 4.0 shows it: its bytes as they travel", () => {
+  assert.equal(digestText(0xc3ee5061), "0x6150eec3");
+  assert.equal(digestText(1), "0x01000000");
 });

@@ -36,7 +36,13 @@ import {
 } from "../../wire/iscsi/header.ts";
 import { pairText, readKeys } from "../../wire/iscsi/keys.ts";
 import { Opcode, pduName } from "../../wire/iscsi/opcode.ts";
-import { DIGEST_SEED, digestOf, finishDigest, readDigest } from "../../wire/iscsi/pdu.ts";
+import {
+  DIGEST_SEED,
+  digestOf,
+  digestText,
+  finishDigest,
+  readDigest,
+} from "../../wire/iscsi/pdu.ts";
 import { isAcceptable, isOpening, isPlausible } from "../../wire/iscsi/plausible.ts";
 import { senseFields } from "../../wire/iscsi/scsi.ts";
 import { Found, FoundBy } from "./found.ts";
@@ -92,6 +98,9 @@ export class IscsiSide implements SideDecoder {
   #headerBytes = 0;
   #dataDigest: number = Use.Off;
   #isDoubtful = false;
+  /** Its digests as they stand there, -1 where there is none. */
+  #headerDigest = -1;
+  #dataDigestTold = -1;
   #missing = 0;
   #crc = 0;
   #crcAt = 0;
@@ -284,6 +293,8 @@ export class IscsiSide implements SideDecoder {
     const { foundBy } = found;
     found.reset();
     found.foundBy = foundBy;
+    this.#headerDigest = -1;
+    this.#dataDigestTold = -1;
     found.begin.copy(begin === this.#offset ? this.#context.first : this.#context.last);
     this.#isDoubtful = !isPlausible(arena, at, senders);
     let hasDigest = use === Use.On;
@@ -308,6 +319,7 @@ export class IscsiSide implements SideDecoder {
     const told = readDigest(arena, end);
     const made = digestOf(arena.bytes, at, end);
     if (told === made) {
+      this.#headerDigest = told;
       this.#isDoubtful = false;
       if (use === Use.Unknown) this.#conversation.handleHeaderTried(true);
       return true;
@@ -316,6 +328,7 @@ export class IscsiSide implements SideDecoder {
       this.#conversation.handleHeaderTried(false);
       return false;
     }
+    this.#headerDigest = told;
     this.#found.errors.push(digestError("header digest", told, made));
     this.#isDoubtful = true;
     return true;
@@ -367,10 +380,12 @@ export class IscsiSide implements SideDecoder {
     const told = readDigest(arena, at);
     if (this.#dataDigest === Use.Unknown) {
       this.#conversation.handleDataTried(told === made);
-      if (told === made) this.#end = this.#dataEnd + DIGEST_SIZE;
+      if (told !== made) return;
+      this.#end = this.#dataEnd + DIGEST_SIZE;
     } else if (this.#crcIsWhole && told !== made) {
       this.#found.errors.push(digestError("data digest", told, made));
     }
+    this.#dataDigestTold = told;
   }
 
   /** A part of the data is missing, so that only the next header says whether a digest is there. */
@@ -493,6 +508,8 @@ export class IscsiSide implements SideDecoder {
     const header = this.#header;
     const fields = headerFields(header, 0);
     Object.assign(fields, ahsFields(header, 0, this.#headerBytes));
+    if (this.#headerDigest >= 0) fields["headerdigest32"] = digestText(this.#headerDigest);
+    if (this.#dataDigestTold >= 0) fields["datadigest32"] = digestText(this.#dataDigestTold);
     this.#describeData(fields);
     const { orderOffset, orderPacket, requestOffset, requestOpcode, requestPacket } =
       this.#conversation;

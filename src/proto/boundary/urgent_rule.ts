@@ -50,16 +50,17 @@ export class UrgentRule implements UrgentStarts {
     set: 0,
   };
 
-  readonly #waiting = new Float64Array(WAITING_MAX);
-  readonly #waitingSince = new Float64Array(WAITING_MAX);
+  // Lists, not tables of their greatest size: most connections with pointers have but a few.
+  readonly #waiting: number[] = [];
+  readonly #waitingSince: number[] = [];
   #waitingCount = 0;
 
   // Places that pointers name, and what their byte says: a ring.
-  readonly #pointed = new Float64Array(POINTED_MAX).fill(-1);
-  readonly #isBsd = new Uint8Array(POINTED_MAX);
+  readonly #pointed: number[] = [];
+  readonly #isBsd: number[] = [];
   #newest = 0;
 
-  readonly #raw = new Float64Array(RAW_MAX);
+  readonly #raw: number[] = [];
   #rawFirst = 0;
   #rawCount = 0;
 

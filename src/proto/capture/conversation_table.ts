@@ -80,9 +80,9 @@ const KEY_WORDS = 10;
 const CHAIN_MAX = 32;
 /** How long the ports of what has ended are taken for the old connection's: Linux's TIME-WAIT. */
 const LINGER_NS = 60e9;
-/** Deadlines are looked at no more often than this ... */
+/** Deadlines are looked at no more often than this … */
 const DEADLINE_STEP_NS = 1e6;
-/** ... and, as long as segments come, after one of them for so many streams that wait. */
+/** … and, as long as segments come, after one of them for so many streams that wait. */
 const DEADLINE_STREAMS = 16;
 /** Streams of which the one that holds the most makes room. */
 const LARGEST_OF = 64;
@@ -120,6 +120,9 @@ export class ConversationTable implements HeldStreams {
   /** Streams that hold something or wait for the bytes before a FIN. */
   readonly #waiting: TcpStream[] = [];
   #dueNs = Infinity;
+  /** Segments that came since then, and where in the list the last one was that made room. */
+  #overdue = 0;
+  #cursor = -1;
   readonly #now = new Moment();
 
   /** A table that asks `makeFollower` for somebody to tell of each new conversation. */
@@ -159,12 +162,15 @@ export class ConversationTable implements HeldStreams {
   handleSegment(segment: TcpSegment, moment: Moment): void {
     this.#take(segment, moment);
     // Afterwards: it may be what was waited for.
-    if (moment.timeNs >= this.#dueNs) this.handleDeadline(moment.timeNs);
+    if (moment.timeNs < this.#dueNs) return;
+    if (++this.#overdue * DEADLINE_STREAMS < this.#waiting.length) return;
+    this.handleDeadline(moment.timeNs);
   }
 
   /** Gives up the gaps that are due by then. handleSegment() does so itself as time goes by. */
   handleDeadline(nowNs: number): void {
     this.#dueNs = Infinity;
+    this.#overdue = 0;
     this.#now.timeNs = nowNs;
     for (let left = this.#waiting.length; left > 0; left = Math.min(left, this.#waiting.length)) {
       const stream = this.#waiting[--left]!;
@@ -182,14 +188,22 @@ export class ConversationTable implements HeldStreams {
     }
   }
 
-  /** The stream that holds the most, null when none holds anything. */
+  /**
+   * The stream that holds the most of some, others each time: to look at all of very many for each
+   * segment would take too long. Null when none of all holds anything.
+   */
   largest(): TcpStream | null {
+    const waiting = this.#waiting;
     let found: TcpStream | null = null;
     let bytes = 0;
-    for (const stream of this.#waiting) {
-      if (stream.heldBytes <= bytes) continue;
-      bytes = stream.heldBytes;
-      found = stream;
+    for (let count = 1; count <= waiting.length; count++) {
+      if (++this.#cursor >= waiting.length) this.#cursor = 0;
+      const stream = waiting[this.#cursor]!;
+      if (stream.heldBytes > bytes) {
+        bytes = stream.heldBytes;
+        found = stream;
+      }
+      if (count >= LARGEST_OF && found !== null) break;
     }
     return found;
   }
@@ -360,6 +374,7 @@ export class ConversationTable implements HeldStreams {
     else if (isFull) {
       this.#evict(this.#lingering.oldest >= 0 ? this.#lingering.oldest : this.#live.oldest, moment);
     }
+    if (this.#live.count >= this.#limits.open) this.#evict(this.#live.oldest, moment);
   }
 
   #evict(slot: number, moment: Moment): void {
@@ -449,6 +464,7 @@ class SlotList {
   readonly #older: Int32Array;
   readonly #newer: Int32Array;
   oldest = -1;
+  count = 0;
   #newest = -1;
 
   constructor(older: Int32Array, newer: Int32Array) {
@@ -457,6 +473,7 @@ class SlotList {
   }
 
   add(slot: number): void {
+    this.count++;
     this.#older[slot] = this.#newest;
     this.#newer[slot] = -1;
     if (this.#newest >= 0) this.#newer[this.#newest] = slot;
@@ -465,6 +482,7 @@ class SlotList {
   }
 
   remove(slot: number): void {
+    this.count--;
     const older = this.#older[slot]!;
     const newer = this.#newer[slot]!;
     if (older >= 0) this.#newer[older] = newer;

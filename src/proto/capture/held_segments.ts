@@ -10,8 +10,8 @@ import { arena, blockBytes, give, take } from "../../mem/arena.ts";
 import { BLOCK_MIN_BYTES } from "../../mem/limits.ts";
 import type { Moment } from "../boundary/found.ts";
 
-/** Pieces that one direction holds at most: inserting one stays cheap, whatever their order is. */
-const PIECES_MAX = 16_384;
+/** Pieces that one direction holds at most: inserting one stays cheap, and passing over all of them. */
+const PIECES_MAX = 4096;
 /** Blocks grow to this as more is held. */
 const BLOCK_BYTES_USUAL = 64 * 1024;
 /** Places in the list of pieces that stay when it is empty. */

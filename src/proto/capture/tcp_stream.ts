@@ -278,6 +278,8 @@ export class TcpStream {
   #fill(at: number, offset: number, end: number, moment: Moment): void {
     const held = this.#held;
     let from = offset;
+    // The piece that was passed last: what follows lies in the next one, as a rule.
+    let passed = -1;
     while (from < end) {
       const lies = at < 0 ? -1 : at + (from - offset);
       if (from < this.#expected) {
@@ -286,7 +288,9 @@ export class TcpStream {
         from += seen;
         continue;
       }
-      const index = from === this.#expected ? 0 : held.find(from);
+      let index = 0;
+      if (from > this.#expected) index = passed < 0 ? held.find(from) : passed + 1;
+      passed = -1;
       const next = index < held.count ? held.offsetOf(index) : Infinity;
       const stop = Math.min(end, next);
       if (next <= from) {
@@ -296,6 +300,7 @@ export class TcpStream {
         else {
           this.#repeated += seen;
           from += seen;
+          passed = index;
         }
       } else if (from === this.#expected) {
         if (lies < 0) this.#hole(stop - from, HoleReason.Snap, moment);

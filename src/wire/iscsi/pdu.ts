@@ -62,6 +62,13 @@ export function readDigest({ view }: Region, at: number): number {
   return view.getUint32(at, true);
 }
 
+/** A digest as analysers show it: its bytes in the order in which they travel. */
+export function digestText(digest: number): string {
+  const reversed = (digest & 0xff) << 24 | (digest & 0xff00) << 8 | digest >>> 8 & 0xff00 |
+    digest >>> 24;
+  return `0x${(reversed >>> 0).toString(16).padStart(8, "0")}`;
+}
+
 function writeDigest(out: Region, at: number, end: number): number {
   out.view.setUint32(end, digestOf(out.bytes, at, end), true);
   return end + DIGEST_SIZE;
