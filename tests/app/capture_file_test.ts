@@ -170,6 +170,21 @@ Deno.test("a block of 60 MiB is skipped in the memory of any other", () => {
   assert.equal(readAll(file.subarray(0, file.length - 1)).notes.length, 1);
 });
 
+Deno.test("what was found before a pipe is read again can be told first", () => {
+  const file = pcapFile(PACKETS, { nanoseconds: true });
+  const packet = new Packet();
+  for (const [sizeBytes, expected] of [[-1, [3, 5]], [file.length, []]] as const) {
+    const size = pcapFile(PACKETS.slice(0, 3), { nanoseconds: true }).length;
+    const capture = new CaptureFile("in", source(file, size), sizeBytes);
+    const told: number[] = [];
+    let packets = 0;
+    capture.onWait = () => told.push(packets);
+    while (capture.next(packet)) packets++;
+    capture.close();
+    assert.deepEqual(told, expected);
+  }
+});
+
 Deno.test("open() reads a file and says why it cannot", async () => {
   const directory = await Deno.makeTempDir();
   try {
@@ -272,6 +287,31 @@ Deno.test("what is written is read again: times, lengths, interfaces, flags", ()
   }
 });
 
+Deno.test("the packet that was written last takes more comments, wherever the disk is slow", () => {
+  for (const stepBytes of [Infinity, 7]) {
+    const to = sink(stepBytes);
+    const writer = new CaptureWriter("out.pcapng", to);
+    const file = pcapFile(PACKETS);
+    const capture = new CaptureFile("in", source(file), -1, 64);
+    writer.amend(["before all"]);
+    writer.begin(capture);
+    const packet = new Packet();
+    while (capture.next(packet)) writer.write(packet, ["first"]);
+    capture.close();
+    writer.amend([]);
+    writer.amend(["second", "third"]);
+    writer.amend(["too late"]);
+    writer.close();
+    const bytes = to.bytes();
+    assert.equal(writer.bytesWritten, bytes.length);
+    assert.deepEqual(readAll(bytes).packets, readAll(file).packets);
+    const text = new TextDecoder("latin1").decode(bytes);
+    assert.match(text.slice(text.lastIndexOf("first")), /^first.*second.*third/s);
+    assert.equal(text.split("second").length, 2);
+    assert.ok(!text.includes("before all") && !text.includes("too late"));
+  }
+});
+
 Deno.test("comments are bounded to 60 KiB a packet and cut between characters", () => {
   const long = "é".repeat(40 * 1024);
   const written = copy([pcapFile(PACKETS)], () => ["first", long, "never"]);
@@ -290,6 +330,12 @@ Deno.test("a packet of 256 KiB with all its comments fits, and a larger one is r
   assert.equal(readAll(written).packets.length, 6);
   const larger = pcapFile([{ frame: new Uint8Array(256 * 1024 + 1) }], { snap: 2 ** 30 });
   assert.match(readAll(larger).error, /must be 262144 or less: current value is 262145/);
+});
+
+Deno.test("a copy of nothing is a capture without packets", () => {
+  const { error, packets } = readAll(copy([], () => []));
+  assert.equal(error, "");
+  assert.deepEqual(packets, []);
 });
 
 Deno.test("a writer says why it cannot", () => {

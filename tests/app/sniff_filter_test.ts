@@ -156,10 +156,10 @@ Deno.test("comments are those of the packet that was read last", () => {
 Deno.test("comments are bounded in number and length, and printable", () => {
   const annotations = new Annotations();
   const errors = Array.from({ length: 9 }, () => "\x1b[31m".repeat(10_000));
-  for (let index = 0; index < 100; index++) annotations.handleFound(foundOf({ errors }));
-  assert.equal(annotations.dropped, 36);
+  for (let index = 0; index < 1000; index++) annotations.handleFound(foundOf({ errors }));
   const taken = annotations.take();
-  assert.equal(taken.length, 64);
+  assert.ok(taken.length > 100, `${taken.length} comments fit into a packet's options`);
+  assert.equal(annotations.dropped, 1000 - taken.length);
   assert.ok(taken.every((text) => text.length <= 400 && !text.includes("\x1b")));
   annotations.handleGap(gapOf());
   assert.equal(annotations.take().length, 1);

@@ -16,7 +16,7 @@ import { clockText, durationText, secondsText } from "../../src/app/sniff/moment
 import { foundOf, gapOf, ISCSI } from "./sniff_found.ts";
 
 const ORIGIN = 1_790_000_000;
-const PLAIN: LineStyle = { originSeconds: ORIGIN, absolute: false, colored: false };
+const PLAIN: LineStyle = { originSeconds: ORIGIN, startNs: 0, absolute: false, colored: false };
 const HOSTILE = "\x1b]0;owned\x07\u202e\n\r\x00\x9b31m";
 // deno-lint-ignore no-control-regex -- these are what must not get through
 const UNSAFE = /[\x00-\x1f\x7f-\x9f\u2028-\u202e]/;
@@ -61,8 +61,29 @@ Deno.test("times are exact to the nanosecond, before the origin too", () => {
 });
 
 Deno.test("durations have three digits and a unit", () => {
-  const texts = [480, 12_345, 999_960, 4_560_000, 999_960_000, 78_900_000_000].map(durationText);
-  assert.deepEqual(texts, ["480 ns", "12.3 us", "1.00 ms", "4.56 ms", "1.00 s", "78.9 s"]);
+  const texts = [
+    480,
+    9_996,
+    12_345,
+    99_960,
+    999_400,
+    999_960,
+    4_560_000,
+    999_960_000,
+    78_900_000_000,
+  ]
+    .map(durationText);
+  assert.deepEqual(texts, [
+    "480 ns",
+    "10.0 us",
+    "12.3 us",
+    "100 us",
+    "999 us",
+    "1.00 ms",
+    "4.56 ms",
+    "1.00 s",
+    "78.9 s",
+  ]);
 });
 
 Deno.test("foundJson() writes the keys in order and leaves out what is empty", () => {
@@ -140,6 +161,12 @@ Deno.test("foundLine() is one line in columns", () => {
     "  0.000000  [fd09::2]:3260 > [fd09::1]:41000   SCSI Data-In                   4144  " +
       "itt 0x1a status CHECK CONDITION  (header-chain)  after 1.50 s  " +
       "hole: 20 bytes were not captured",
+  );
+  const fromStart = foundLine(OSD_OP, { ...PLAIN, startNs: 1_000_000_000 });
+  assert.ok(fromStart.startsWith("  0.234567  10.9.1.1:50000 > "));
+  assert.equal(
+    foundLine(foundOf({ tag: "SCSI Response", type: "TEST UNIT READY", length: 48 }), PLAIN).length,
+    foundLine(OSD_OP, PLAIN).indexOf("4261") + 4,
   );
   assert.equal(
     foundLine(OSD_OP, { ...PLAIN, absolute: true }),
@@ -264,8 +291,9 @@ Deno.test("detailsText() tells five of the fields, by the names of either protoc
   const lun = { lun: "0001000000000000" };
   assert.equal(detailsText(foundOf({ tag: "SCSI Command", fields: lun })), "LUN 1");
   assert.equal(detailsText(foundOf({ tag: "SCSI Data-In", fields: lun })), "");
-  const fields = { seq: 1, tid: 2, lba: 3, blocks: 4, status: "GOOD", result: 0 };
-  assert.equal(detailsText(foundOf({ fields })), "seq 1 tid 2 LBA 3 blocks 4 status GOOD");
+  const fields = { seq: 1, tid: 2, lba: 3, blocks: 4, status: "BUSY", result: 0 };
+  assert.equal(detailsText(foundOf({ fields })), "seq 1 tid 2 LBA 3 blocks 4 status BUSY");
+  assert.equal(detailsText(foundOf({ fields: { tid: 2, status: "GOOD" } })), "tid 2");
 });
 
 Deno.test("hexDump() shows offset, bytes and ASCII, and how many more there are", () => {

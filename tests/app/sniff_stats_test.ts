@@ -220,8 +220,8 @@ Deno.test("statsLines() are tables, and the last line is the verdict", () => {
     "SCSI Data-In        10  100.0 %  40.5 KiB  100.0 %  4144    4144  4144  4144  4144    -",
     "all                 10           40.5 KiB           4144    4144  4144  4144  4144",
     "",
-    "latency of answers  count       min       p50       p90      p99      max",
-    "task SCSI Data-In      10  100.0 us  505.6 us  908.8 us  1.00 ms  1.00 ms",
+    "latency of answers  count     min     p50     p90      p99      max",
+    "task SCSI Data-In      10  100 us  506 us  909 us  1.00 ms  1.00 ms",
     "",
     "conversation                      messages     bytes  captured  not assigned  holes",
     "[fd09::1]:41000 > [fd09::2]:3260         0       0 B         -             -      -",
@@ -256,13 +256,26 @@ Deno.test("the verdict names everything that speaks against a capture", () => {
     healthText(report),
     "Not healthy: 1.76 % of the bytes were not captured, the kernel dropped 2 packets, 448 B " +
       "belong to no message, 1 message with errors, 1 overlap with other bytes than first seen, an " +
-      "ordinary receiver loses 7 urgent bytes; capture whole packets nearer to an end, with a " +
+      "ordinary receiver loses up to 7 urgent bytes; capture whole packets nearer to an end, with a " +
       "larger buffer, somebody may forge segments, receive with SO_OOBINLINE or stop marking",
   );
   const nearly = new SniffStats();
   nearly.handleFound(foundOf({ length: 1e9 }));
   nearly.handleGap(gapOf({ length: 1, missing: 1 }));
   assert.match(healthText(nearly.report(NOTHING)), /^Not healthy: under 0\.01 % of the bytes/);
+});
+
+Deno.test("of a choice of messages nothing is said of the capture's health", () => {
+  const stats = new SniffStats();
+  stats.handleFound(foundOf({ length: 500 }));
+  assert.match(statsLines(stats.report(NOTHING)).at(-1)!, /^Healthy: every byte of 500 B/);
+  const none = statsLines(stats.report(NOTHING), true).at(-1)!;
+  assert.match(none, /^1 message chosen, none with errors; without --tag, --type and --errors /);
+  stats.handleFound(foundOf({ length: 500, errors: ["crc"] }));
+  assert.match(
+    statsLines(stats.report(NOTHING), true).at(-1)!,
+    /^2 messages chosen, 1 with errors;/,
+  );
 });
 
 Deno.test("hostile names and empty captures make plain tables and JSON", () => {

@@ -81,11 +81,12 @@ export class Recording implements AsyncDisposable {
 
   /** Ends it when all is written; throws when a packet was dropped. */
   async end(): Promise<string> {
-    // The last packet is one of ours: when it is in the file, all before it are.
+    // The last packet that counts is one of ours: when it is in the file, all before it are.
+    const { size } = await Deno.stat(this.#path);
     const marker = crypto.randomUUID();
     const send = `printf ${marker} >/dev/udp/${this.#markTo}/${MARKER_PORT}`;
     await must(["ip", "netns", "exec", this.#netns, "bash", "-c", send]);
-    const written = (): boolean => tail(this.#path).includes(marker);
+    const written = (): boolean => textFrom(this.#path, size).includes(marker);
     await this.#daemon.until("the last packet is written", written, DEADLINE_MS);
     await this.#daemon.stop("SIGINT");
     const said = this.#daemon.output();
@@ -99,13 +100,9 @@ export class Recording implements AsyncDisposable {
   }
 }
 
-/** The last bytes of a file as a text of single bytes. */
-function tail(path: string): string {
-  using file = Deno.openSync(path);
-  const { size } = file.statSync();
-  file.seekSync(Math.max(0, size - 256), Deno.SeekMode.Start);
-  const bytes = new Uint8Array(256);
-  return String.fromCharCode(...bytes.subarray(0, file.readSync(bytes) ?? 0));
+/** A file from an offset on, as a text of single bytes. */
+function textFrom(path: string, offset: number): string {
+  return new TextDecoder("latin1").decode(Deno.readFileSync(path).subarray(offset));
 }
 
 /** A running tgtd with two disks in memory: one without digests, one that wants both. */

@@ -148,6 +148,9 @@ export function cutBegin(packets: readonly Packet[], share: number): Packet[] {
   return packets.slice(Math.floor(packets.length * share));
 }
 
+/** Packets further apart than this do not overtake each other: a reader need not wait for so long. */
+const APART_US = 500;
+
 /**
  * Lets packets overtake each other, by up to `window` places; what opens or ends a connection stays,
  * and nothing passes it. Times stay in order, as a capture notes when it sees a packet.
@@ -171,6 +174,7 @@ export function reorder(
   };
   for (const [index, packet] of packets.entries()) {
     const segment = segmentOf(packet);
+    if (index > 0 && packet.timeUs - packets[index - 1]!.timeUs > APART_US) flush();
     if (segment === null || (segment.flags & (SYN | FIN | RST)) !== 0) {
       flush();
       result.push(packet);

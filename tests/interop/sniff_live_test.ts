@@ -25,8 +25,8 @@ const DEADLINE_MS = 10_000;
 function told({ gaps, messages }: Lines): unknown[] {
   assert.deepEqual(gaps, []);
   return messages.map(({ errors, fields, length, offset, src, tag }) => {
-    const { request_packet: _, r2t_packet: __, ...others } = fields;
-    return JSON.stringify({ src, offset, length, tag, fields: others, errors });
+    const others = Object.entries(fields).filter(([name]) => !/_(frame|packet)$/.test(name));
+    return JSON.stringify({ src, offset, length, tag, errors, others });
   }).sort();
 }
 

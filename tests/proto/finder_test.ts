@@ -65,10 +65,13 @@ class Run {
     this.finder.handleUrgent(side, this.#reached[side]!, 1, pointer, this.#moment);
   }
 
+  endSide(side: Side): void {
+    this.finder.handleEnd(side, this.#reached[side]!, this.#moment);
+  }
+
   end(): void {
-    for (const side of [0, 1] as const) {
-      this.finder.handleEnd(side, this.#reached[side]!, this.#moment);
-    }
+    this.endSide(0);
+    this.endSide(1);
     this.finder.close();
     give(this.#block);
   }
@@ -214,4 +217,28 @@ Deno.test("messages are kept whole for their bytes when asked", () => {
   }
   run.end();
   assert.deepEqual(run.told[0].map((it) => it.bytes), stream.placed.map((it) => it.length));
+});
+
+Deno.test("a side that ended before the other side proved the protocol is told as a gap", () => {
+  const run = new Run({}, false);
+  const noise = new Uint8Array(5000).fill(0x5a);
+  run.give(0, noise);
+  run.endSide(0);
+  assert.deepEqual(run.told[0], []);
+  run.give(1, messages(3).bytes.subarray(30));
+  run.end();
+  run.assertTiled(0);
+  run.assertTiled(1);
+  assert.deepEqual(run.told[0].map(({ length, tag }) => `${tag} ${length}`), ["gap 5000"]);
+});
+
+Deno.test("what a message announced and its stream's end cut off was never on the wire", () => {
+  const stream = messages(3);
+  const run = new Run();
+  run.give(0, stream.bytes.subarray(0, stream.length - 100));
+  run.end();
+  run.assertTiled(0);
+  const last = run.told[0].at(-1)!;
+  assert.deepEqual([last.tag, last.missing], ["MSG", 0]);
+  assert.equal(last.length, stream.placed.at(-1)!.length - 100);
 });

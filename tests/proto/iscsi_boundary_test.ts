@@ -7,7 +7,13 @@ import { IscsiConversation, IscsiShared } from "../../src/proto/boundary/iscsi_c
 import { Means, type SideContext } from "../../src/proto/boundary/side_decoder.ts";
 import { Conversation } from "../../src/proto/capture/conversation.ts";
 import { Opcode, pduName } from "../../src/wire/iscsi/opcode.ts";
-import { type Digests, IscsiSession, makeRandom, type Pdu } from "../capture/iscsi_streams.ts";
+import {
+  type Digests,
+  IscsiSession,
+  IscsiStream,
+  makeRandom,
+  type Pdu,
+} from "../capture/iscsi_streams.ts";
 
 const NONE: Digests = { header: false, data: false };
 const BOTH: Digests = { header: true, data: true };
@@ -414,6 +420,41 @@ Deno.test("requests and answers are paired, with the time between them", () => {
   assert.equal(failed["status"], "CHECK CONDITION");
   assert.equal(failed["sense"], "UNIT ATTENTION");
   assert.equal(failed["sense.asc"], 0x29);
+});
+
+Deno.test("after a loss no answer is paired with a ping whose own answer may be lost", () => {
+  const [out, back] = [new IscsiStream(), new IscsiStream()];
+  const nobody = 0xffffffff;
+  const numbers = { cmdsn: 1, expstatsn: 1 };
+  const pong = { I: true, initiatortasktag: nobody, targettransfertag: 5, ...numbers };
+  for (let count = 0; count < 4; count++) {
+    out.add(Opcode.NopOut, {
+      I: true,
+      initiatortasktag: count,
+      targettransfertag: nobody,
+      ...numbers,
+    });
+  }
+  for (let count = 0; count < 4; count++) out.add(Opcode.NopOut, pong);
+  for (let count = 0; count < 4; count++) {
+    back.add(Opcode.NopIn, {
+      initiatortasktag: nobody,
+      targettransfertag: 5,
+      statsn: 1,
+      expcmdsn: 1,
+      maxcmdsn: 9,
+    });
+  }
+  for (const isLost of [false, true]) {
+    const driver = new Driver();
+    const [first, second] = [out.bytes().subarray(0, 4 * 48), out.bytes().subarray(4 * 48)];
+    driver.give(0, first, 0);
+    driver.give(1, back.bytes(), 0);
+    if (isLost) driver.hole(0, first.length, 48);
+    driver.give(0, second, first.length + (isLost ? 48 : 0));
+    const answers = driver.of(0).map(({ answers }) => answers).filter((each) => each !== "");
+    assert.deepEqual(answers, isLost ? [] : ["task"]);
+  }
 });
 
 Deno.test("data that was asked for names its R2T", () => {

@@ -264,16 +264,31 @@ opened("an acknowledged gap that is filled within 100 ms is none", (rig) => {
   assert.deepEqual(rig.told(), ["0 0 ab @6", "0 2 cd @4"]);
 });
 
-opened("an acknowledged gap is a hole when 64 more segments came behind it", (rig) => {
+opened("an acknowledged gap is a hole when 24 more segments came behind it", (rig) => {
   rig.up(1, "b");
   rig.down(0, "", { ack: 2 });
-  for (let index = 0; index < 63; index++) rig.up(2 + index, "x");
+  for (let index = 0; index < 23; index++) rig.up(2 + index, "x");
   assert.deepEqual(rig.told(), []);
-  rig.up(65, "y");
+  rig.up(25, "y");
   const told = rig.told();
   assert.equal(told[0], "0 0 hole 1 acknowledged @4");
-  assert.equal(told.length, 66);
-  assert.equal(told[65], "0 65 y @69");
+  assert.equal(told.length, 26);
+  assert.equal(told[25], "0 25 y @29");
+});
+
+opened("segments of the other side count too, and what waited is told before their bytes", (rig) => {
+  rig.up(1, "b");
+  rig.down(0, "", { ack: 2 });
+  for (let index = 0; index < 23; index++) rig.down(index, "z", { ack: 2 });
+  assert.equal(rig.told().length, 23);
+  rig.down(23, "z", { ack: 2 });
+  assert.deepEqual(rig.told(), ["0 0 hole 1 acknowledged @4", "0 1 b @4", "1 23 z @29"]);
+});
+
+opened("without an acknowledgement no number of segments makes a hole", (rig) => {
+  rig.up(1, "b");
+  for (let index = 0; index < 200; index++) rig.down(index, "z", { ack: 0 });
+  assert.equal(rig.told().length, 200);
 });
 
 opened("several gaps that were acknowledged together are given up together", (rig) => {

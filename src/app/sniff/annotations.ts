@@ -6,19 +6,25 @@
  * @module
  */
 import type { Found, FoundSink, Gap } from "../../proto/boundary/found.ts";
+import { COMMENT_BYTES_MAX } from "../../wire/capture/pcapng_writer.ts";
 import { cut } from "../printable.ts";
 import { foundSentence, gapText } from "./found_line.ts";
 
-const PACKET_COMMENTS_MAX = 64;
 const COMMENT_COLUMNS = 400;
+/** What frames a comment, with its padding. */
+const FRAME_BYTES = 8;
 
 const NONE: readonly string[] = [];
+
+const encoder = new TextEncoder();
 
 /** Comments of the packet that is read. */
 export class Annotations implements FoundSink {
   /** Comments for which there was no room. */
   dropped = 0;
   #comments: string[] = [];
+  /** What they take in the file: a gap that is given up lets hundreds of messages be told at once. */
+  #bytes = 0;
 
   /** A message was told. */
   handleFound(found: Found): void {
@@ -37,11 +43,18 @@ export class Annotations implements FoundSink {
     if (this.#comments.length === 0) return NONE;
     const taken = this.#comments;
     this.#comments = [];
+    this.#bytes = 0;
     return taken;
   }
 
   #note(text: string): void {
-    if (this.#comments.length === PACKET_COMMENTS_MAX) this.dropped++;
-    else this.#comments.push(cut(text, COMMENT_COLUMNS));
+    const comment = cut(text, COMMENT_COLUMNS);
+    const bytes = encoder.encode(comment).length + FRAME_BYTES;
+    if (this.#bytes + bytes > COMMENT_BYTES_MAX) {
+      this.dropped++;
+      return;
+    }
+    this.#bytes += bytes;
+    this.#comments.push(comment);
   }
 }

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { DraftReport, SetReport, StreamReport } from "../../proto/boundary/judge.ts";
+import type { DraftReport, MeansSet, SetReport, StreamReport } from "../../proto/boundary/judge.ts";
 import { MEANS_SETS } from "../../proto/boundary/judge.ts";
 import { countText } from "../count_text.ts";
 import { bytesText } from "../readings.ts";
 
-/** Streams that have a table of their own, largest first. */
+/** Streams that lost something and have a table of their own, largest first. */
 const STREAMS_TOLD = 20;
 const NAME_COLUMNS = 38;
 const COLUMN = 12;
@@ -56,18 +56,24 @@ export function boundaryLines(
     : `With ${dropPercent} % of the segments taken away`;
   if (reports.length === 0) return [`${how}: no message of msgr2 or iSCSI was found`];
   const lines = [`${how}; messages that were told, and how many of those left whole:`];
-  for (const report of reports.slice(0, STREAMS_TOLD)) {
+  const damaged = reports.filter(({ lost }) => lost > 0);
+  for (const report of damaged.slice(0, STREAMS_TOLD)) {
     lines.push("", `${report.src} > ${report.dst}, ${report.protocol}`, ...tableOf(report));
   }
-  const more = reports.length - STREAMS_TOLD;
+  const more = damaged.length - STREAMS_TOLD;
   if (more > 0) lines.push("", `and ${countText(more, "more stream")}`);
-  lines.push("", countText(total.streams, "stream"), ...tableOf(total));
+  const intact = reports.length - damaged.length;
+  if (intact > 0) lines.push("", `${countText(intact, "stream")} lost nothing`);
+  if (reports.length > 1 || intact > 0) {
+    lines.push("", `${countText(total.streams, "stream")} in all`, ...tableOf(total));
+  }
   return lines;
 }
 
 function tableOf(report: TotalReport | StreamReport): string[] {
   const { bytes, draft, lost, messages, sets, whole } = report;
-  const rows = sets.map((set) => [
+  const protocol = "protocol" in report ? report.protocol : "";
+  const rows = sets.filter((_, at) => isFor(MEANS_SETS[at]!, protocol)).map((set) => [
     set.name,
     `${set.told}`,
     percent(set.whole, whole),
@@ -81,6 +87,11 @@ function tableOf(report: TotalReport | StreamReport): string[] {
     ...rows.map(row),
     `  ${draftText(draft)}`,
   ];
+}
+
+/** Whether a set of means is of use to a protocol; empty: to any. */
+function isFor({ only }: MeansSet, protocol: string): boolean {
+  return only === undefined || protocol === "" || only === protocol;
 }
 
 function draftText({ clamped, named, pointers, right }: DraftReport): string {

@@ -47,6 +47,8 @@ export class CaptureFile {
   readonly path: string;
   /** What is remarkable about the file, in sentences; complete when all is read. */
   readonly notes: string[] = [];
+  /** Called before each read of a pipe, which may wait for long. */
+  onWait: (() => void) | null = null;
   readonly #source: ByteSource;
   readonly #chunkBytes: number;
   readonly #block: number;
@@ -265,6 +267,7 @@ export class CaptureFile {
   }
 
   #readSource(into: Uint8Array): number {
+    if (this.#sizeBytes < 0) this.onWait?.();
     try {
       return this.#source.readSync(into) ?? 0;
     } catch (error) {

@@ -6,8 +6,9 @@
  */
 import { arena, give, take } from "../../mem/arena.ts";
 import { assert } from "../../mem/assert.ts";
-import type { CaptureInterface, Packet } from "../../wire/capture/packet.ts";
+import { type CaptureInterface, Packet } from "../../wire/capture/packet.ts";
 import {
+  copyWritten,
   writeInterface,
   writePacket,
   writeSection,
@@ -43,6 +44,10 @@ export class CaptureWriter {
   #origin: PacketOrigin | null = null;
   /** Numbers that the interfaces of the origin have in the section that is written. */
   readonly #ids = new Map<number, number>();
+  /** Where the packet that was written last begins, which still waits; -1 when it does not. */
+  #lastAt = -1;
+  readonly #last = new Packet();
+  #lastComments: readonly string[] = [];
 
   /**
    * Makes a file, or writes to standard output for `-`; what was there before is lost.
@@ -72,6 +77,7 @@ export class CaptureWriter {
   begin(origin: PacketOrigin): void {
     this.#origin = origin;
     this.#ids.clear();
+    this.#lastAt = -1;
     this.#flushUnlessRoom();
     this.#advance(writeSection(arena, this.#end, `fairlead ${VERSION}`));
   }
@@ -93,7 +99,21 @@ export class CaptureWriter {
       this.#advance(writeInterface(arena, this.#end, origin.interfaces[interfaceIndex]!));
     }
     this.#flushUnlessRoom();
+    this.#lastAt = this.#end;
     this.#advance(writePacket(arena, this.#end, packet, id, origin.originSeconds, comments));
+    copyWritten(packet, this.#lastAt, this.#last);
+    this.#lastComments = comments;
+  }
+
+  /** Adds comments, as far as there is room, to the packet that was written last: what the end tells. */
+  amend(comments: readonly string[]): void {
+    if (this.#lastAt < 0 || comments.length === 0) return;
+    const last = this.#last;
+    const id = this.#ids.get(last.interfaceIndex)!;
+    const { originSeconds } = this.#origin!;
+    const all = [...this.#lastComments, ...comments];
+    this.#advance(writePacket(arena, this.#lastAt, last, id, originSeconds, all));
+    this.#lastAt = -1;
   }
 
   /** Writes out what waits. */
@@ -105,6 +125,7 @@ export class CaptureWriter {
       throw writeError(this.#path, error);
     }
     this.#end = this.#block;
+    this.#lastAt = -1;
   }
 
   /** Writes out what waits and closes the file. */
@@ -112,6 +133,8 @@ export class CaptureWriter {
     if (this.#closed) return;
     this.#closed = true;
     try {
+      // Of a capture without packets, too, a file is written that can be read.
+      if (this.#origin === null) this.begin({ interfaces: [], originSeconds: 0 });
       this.flush();
     } finally {
       give(this.#block);

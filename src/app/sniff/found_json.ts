@@ -1,6 +1,6 @@
 /**
- * Messages and gaps as JSON lines, for programs: DESIGN "fairlead sniff --json" names the keys and
- * their order. The text is put together by hand, as times need more digits than a number has.
+ * Messages and gaps as JSON lines, for programs: README "What is on the wire" names the keys. The text
+ * is put together by hand, as times need more digits than a number has.
  *
  * @module
  */

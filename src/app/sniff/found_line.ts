@@ -14,7 +14,8 @@ import { clockText, durationText, secondsText } from "./moment_text.ts";
 const TIME_COLUMNS = 10;
 const ENDS_COLUMNS = 33;
 const NAME_COLUMNS = 27;
-const LENGTH_COLUMNS = 7;
+/** Of a name and a length: a longer name takes from the blanks before the length. */
+const NAME_AND_LENGTH_COLUMNS = NAME_COLUMNS + 8;
 const DECIMALS = 6;
 
 /** Of what a message tells of itself in one line. */
@@ -40,7 +41,9 @@ const STYLE_END = "\x1b[0m";
 export interface LineStyle {
   /** Whole seconds since 1970 of the capture's origin. */
   readonly originSeconds: number;
-  /** Date and time (UTC) rather than seconds since the capture's origin. */
+  /** Of the first packet since the origin: seconds count from there, as Wireshark has them. */
+  readonly startNs: number;
+  /** Date and time (UTC) rather than seconds since the first packet. */
   readonly absolute: boolean;
   readonly colored: boolean;
 }
@@ -87,9 +90,10 @@ export function usesColor(): boolean {
 export function foundLine(found: Found, style: LineStyle): string {
   const { conversation: { ends }, side } = found;
   const name = nameText(found);
+  const length = ` ${found.length}`;
   const parts = [
     startText(found.begin.timeNs, ends[side], ends[side === 0 ? 1 : 0], style),
-    `${padded(name, NAME_COLUMNS)} ${`${found.length}`.padStart(LENGTH_COLUMNS)}`,
+    padded(name, NAME_AND_LENGTH_COLUMNS - length.length) + length,
   ];
   const details = detailsText(found);
   if (details !== "") parts.push(details);
@@ -136,6 +140,7 @@ export function detailsText(found: Found): string {
     const value = keys.map((key) => values.get(key)).find((each) => each !== undefined);
     if (value === undefined || value === null || value === "" || !isScalar(value)) continue;
     if (value === 0 && ZERO_SAYS_NOTHING.has(shown)) continue;
+    if (shown === "status" && value === "GOOD") continue; // what is not stands out
     if (value === found.type) continue; // it stands in a column of its own
     if (shown === "LUN" && !ADDRESSED.test(found.tag)) continue; // reserved, or known from there
     const text = shownText(detailText(shown, value), DETAIL_COLUMNS).replaceAll(/\s/g, " ");
@@ -174,10 +179,10 @@ export function foundSentence(found: Found): string {
 }
 
 function startText(timeNs: number, from: string, to: string, style: LineStyle): string {
-  const { absolute, originSeconds } = style;
+  const { absolute, originSeconds, startNs } = style;
   const time = absolute
     ? clockText(originSeconds, timeNs, DECIMALS)
-    : secondsText(0, timeNs, DECIMALS).padStart(TIME_COLUMNS);
+    : secondsText(0, timeNs - startNs, DECIMALS).padStart(TIME_COLUMNS);
   return `${time}  ${padded(endsText(from, to), ENDS_COLUMNS)}`;
 }
 

@@ -30,13 +30,13 @@ export function clockText(seconds: number, ns: number, decimals: number): string
 /** `480 ns`, `12.3 us`, `4.56 ms`, `7.89 s`. */
 export function durationText(ns: number): string {
   if (ns < 1000) return `${Math.round(ns)} ns`;
-  if (ns < 999_950) return `${threeDigits(ns / 1000)} us`;
-  if (ns < 999_950_000) return `${threeDigits(ns / 1_000_000)} ms`;
+  if (ns < 999_500) return `${threeDigits(ns / 1000)} us`;
+  if (ns < 999_500_000) return `${threeDigits(ns / 1_000_000)} ms`;
   return `${threeDigits(ns / NS_PER_SECOND)} s`;
 }
 
 function threeDigits(value: number): string {
-  return value < 10 ? value.toFixed(2) : value < 1000 ? value.toFixed(1) : `${Math.round(value)}`;
+  return value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
 }
 
 function decimal(whole: number, part: number, decimals: number): string {

@@ -33,6 +33,11 @@ export interface PrintOptions {
 export class SniffOutput implements FoundSink {
   /** Whole seconds since 1970 that times count from; set once the first packet is known. */
   originSeconds = 0;
+  /** Of the first packet since then. */
+  startNs = 0;
+  /** Messages so far, and how many messages and gaps passed the filter. */
+  messages = 0;
+  passed = 0;
   readonly #options: PrintOptions;
   readonly #filter: FoundFilter;
   readonly #others: readonly FoundSink[];
@@ -47,7 +52,9 @@ export class SniffOutput implements FoundSink {
 
   /** A message. */
   handleFound(found: Found): void {
+    this.messages++;
     if (!this.#filter.passesFound(found)) return;
+    this.passed++;
     for (const other of this.#others) other.handleFound(found);
     const { bytesMax, json, prints, verbose } = this.#options;
     if (!prints) return;
@@ -56,6 +63,7 @@ export class SniffOutput implements FoundSink {
       return;
     }
     this.#print(foundLine(found, this.#style()));
+    if (verbose && found.session > 0) this.#print(`    session: ${found.session}`);
     if (verbose) { for (const line of fieldLines(found)) this.#print(line); }
     if (bytesMax > 0) { for (const line of hexDump(found, bytesMax)) this.#print(line); }
   }
@@ -63,6 +71,7 @@ export class SniffOutput implements FoundSink {
   /** A gap. */
   handleGap(gap: Gap): void {
     if (!this.#filter.passesGap(gap)) return;
+    this.passed++;
     for (const other of this.#others) other.handleGap(gap);
     const { json, prints } = this.#options;
     if (!prints) return;
@@ -78,7 +87,7 @@ export class SniffOutput implements FoundSink {
 
   #style(): LineStyle {
     const { absolute, colored } = this.#options;
-    return { originSeconds: this.originSeconds, absolute, colored };
+    return { originSeconds: this.originSeconds, startNs: this.startNs, absolute, colored };
   }
 
   #print(line: string): void {

@@ -18,12 +18,16 @@ import type { Conversation } from "../../proto/capture/conversation.ts";
 import {
   type ConversationFollower,
   ConversationTable,
+  type TableLimits,
 } from "../../proto/capture/conversation_table.ts";
 import { Dissector } from "../../proto/capture/dissector.ts";
 import type { CaptureFilter } from "../../wire/capture/filter.ts";
 import type { Packet } from "../../wire/capture/packet.ts";
 import { TcpSegment } from "../../wire/capture/tcp.ts";
 import type { Keyring } from "../../wire/cephx/keyring.ts";
+
+/** Conversations that are judged at once: each has a finder for every set of means. */
+const JUDGED_MAX = 512;
 
 /** How packets are read. */
 export interface PipelineOptions {
@@ -49,10 +53,11 @@ export class Pipeline {
   constructor(
     filter: CaptureFilter | null,
     follow: (conversation: Conversation) => ConversationFollower,
+    limits: Partial<TableLimits> = {},
   ) {
     this.#filter = filter;
     const [hashSeed] = crypto.getRandomValues(new Int32Array(1));
-    this.table = new ConversationTable(follow, { hashSeed: hashSeed! });
+    this.table = new ConversationTable(follow, { ...limits, hashSeed: hashSeed! });
   }
 
   /** Reads a packet; its bytes are valid only during the call. */
@@ -106,6 +111,7 @@ export function judgingPipeline(
   const pipeline: Pipeline = new Pipeline(
     null,
     (conversation) => new Judge(conversation, damage, { truth, sets }, report),
+    { open: JUDGED_MAX },
   );
   const truth = optionsOf(Means.All, pipeline.tally);
   return pipeline;

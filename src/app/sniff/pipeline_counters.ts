@@ -18,7 +18,7 @@ export function captureCounters(
 ): CaptureCounters {
   const { fragments, fragmentsDropped, malformed, notTcp, packets, segments, short, unknownLink } =
     dissector.counters;
-  const { conversations, evicted, streams: counts } = table.counters;
+  const { conversations, evicted, lateSegments, streams: counts } = table.counters;
   const holes = Object.values(HoleReason).map((reason) => [
     `holes${reason[0]!.toUpperCase()}${reason.slice(1)}`,
     counts.holes[reason].count,
@@ -47,6 +47,7 @@ export function captureCounters(
       early: counts.earlySegments,
       far: counts.farSegments,
       stray: counts.straySegments,
+      late: lateSegments,
       conflicts: counts.conflicts,
       ...Object.fromEntries(holes),
     },

@@ -24,8 +24,12 @@ const NAME_COLUMNS = 48;
 const NS_PER_SECOND = 1e9;
 const BARS = "▁▂▃▄▅▆▇█";
 
-/** Lines of a report. */
-export function statsLines(report: StatsReport): string[] {
+/**
+ * Lines of a report.
+ *
+ * @param isChoice whether messages of some kinds only were counted, and what lies between was not
+ */
+export function statsLines(report: StatsReport, isChoice = false): string[] {
   return [
     ...overview(report),
     ...report.protocols.flatMap(kindTable),
@@ -33,7 +37,7 @@ export function statsLines(report: StatsReport): string[] {
     ...conversationTable(report),
     ...sums(report),
     "",
-    healthText(report),
+    isChoice ? choiceText(report) : healthText(report),
   ];
 }
 
@@ -52,6 +56,9 @@ export function healthText(report: StatsReport): string {
   }
   if (dropped > 0) problems.push(`the kernel dropped ${countText(dropped, "packet")}`);
   if (unexplained > 0) problems.push(`${bytesText(unexplained)} belong to no message`);
+  if (report.errors.some(({ error }) => error.startsWith("secure mode"))) {
+    remedies.push("give --keyring to read what is in secure mode");
+  }
   if (report.messages_with_errors > 0) {
     problems.push(`${countText(report.messages_with_errors, "message")} with errors`);
   }
@@ -62,7 +69,7 @@ export function healthText(report: StatsReport): string {
   }
   const lost = urgent.lostBytes ?? 0;
   if (lost > 0) {
-    problems.push(`an ordinary receiver loses ${countText(lost, "urgent byte")}`);
+    problems.push(`an ordinary receiver loses up to ${countText(lost, "urgent byte")}`);
     remedies.push("receive with SO_OOBINLINE or stop marking");
   }
   if (messages === 0) {
@@ -75,6 +82,15 @@ export function healthText(report: StatsReport): string {
   }
   const remedy = remedies.length > 0 ? `; ${remedies.join(", ")}` : "";
   return `Not healthy: ${problems.join(", ")}${remedy}`;
+}
+
+/** The same of a choice, of which no share of a stream can be told. */
+function choiceText(report: StatsReport): string {
+  const { messages, messages_with_errors: bad } = report;
+  return `${countText(messages, "message")} chosen, ${
+    bad === 0 ? "none" : bad
+  } with errors; without ` +
+    "--tag, --type and --errors the last line tells whether the capture is healthy";
 }
 
 function overview(report: StatsReport): string[] {

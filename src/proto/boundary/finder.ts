@@ -26,7 +26,7 @@ import { type Found, type FoundSink, Moment, type Side } from "./found.ts";
 import { IscsiConversation } from "./iscsi_conversation.ts";
 import type { IscsiShared } from "./iscsi_conversation.ts";
 import { Msgr2Conversation, type Msgr2Shared } from "./msgr2_conversation.ts";
-import type { SideContext, SideDecoder } from "./side_decoder.ts";
+import type { SideContext, SideDecoder, UrgentStarts } from "./side_decoder.ts";
 import { UrgentRule } from "./urgent_rule.ts";
 
 /** What a side keeps at most of bytes that its decoder wants to see again: a whole sealed frame. */
@@ -144,8 +144,11 @@ class Race {
     });
   }
 
-  win(lane: number): void {
-    for (const reader of this.readers) reader.keepOnly(lane);
+  win(lane: number, by: SideReader): void {
+    for (const reader of this.readers) {
+      reader.keepOnly(lane);
+      if (reader !== by) reader.tellRest();
+    }
   }
 
   giveUp(): void {
@@ -155,15 +158,23 @@ class Race {
 
 /** One decoder's way through a side. */
 interface Lane {
-  readonly decoder: SideDecoder;
+  decoder: SideDecoder;
   /** The offset in the stream from which on it needs bytes. */
   wanted: number;
 }
 
+/** Stands for a decoder that is not asked any more. */
+const OUT: SideDecoder = {
+  handleBytes: () => Infinity,
+  handleHole: () => Infinity,
+  handleEnd(): void {},
+  close(): void {},
+};
+
 const UNDECIDED = -2;
 const NOBODY = -1;
 
-class SideReader {
+class SideReader implements UrgentStarts {
   readonly side: Side;
   rule: UrgentRule | null = null;
   readonly #conversation: Conversation;
@@ -217,11 +228,15 @@ class SideReader {
       side: this.side,
       means,
       keepsBytes,
-      urgent: { names: (offset) => this.rule !== null && this.rule.names(offset) },
+      urgent: this,
       first: this.#first,
       last: this.#last,
       tell: (found) => this.#tell(lane, found),
     };
+  }
+
+  names(offset: number): boolean {
+    return this.rule !== null && this.rule.names(offset);
   }
 
   enter(decoder: SideDecoder): void {
@@ -235,7 +250,13 @@ class SideReader {
       if (index === winner) return;
       lane.wanted = Infinity;
       lane.decoder.close();
+      lane.decoder = OUT; // its memory is worth more than all else that is kept of a conversation
     });
+  }
+
+  /** This side had ended before the other proved what the conversation is: all of it is a gap. */
+  tellRest(): void {
+    if (this.#endsAt !== Infinity && this.#endsAt > this.#told) this.#tellGap(this.#endsAt);
   }
 
   handleBytes(at: number, end: number, offset: number, moment: Moment): void {
@@ -284,7 +305,7 @@ class SideReader {
     for (const lane of this.#lanes) {
       if (lane.wanted !== Infinity || this.#isWinner(lane)) lane.decoder.handleEnd(offset);
     }
-    if (this.recognised && offset > this.#told) this.#tellGap(offset);
+    if (this.recognised) this.tellRest();
   }
 
   close(): void {
@@ -402,7 +423,7 @@ class SideReader {
   }
 
   #tell(lane: number, found: Found): void {
-    if (this.#winner === UNDECIDED) this.#race.win(lane);
+    if (this.#winner === UNDECIDED) this.#race.win(lane, this);
     if (this.#winner !== lane) return;
     if (found.offset > this.#told) this.#tellGap(found.offset);
     const unsent = found.offset + found.length - this.#endsAt;

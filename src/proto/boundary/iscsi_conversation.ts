@@ -122,11 +122,12 @@ export class IscsiConversation implements ConversationDecoder {
     this.#shared.counters.candidatesDropped += count;
   }
 
-  /** A side is lost: requests may be missed, whose tags are those of older ones. */
+  /** A side is lost: requests, and what ends others, may be missed, whose tags come again. */
   handleLost(side: Side): void {
     if (side !== this.#initiator) return;
     this.#tasks.clear();
     this.#orders.clear();
+    this.#pings.clear();
   }
 
   /**

@@ -30,7 +30,12 @@ import { FoundBy, Moment } from "./found.ts";
 import { Means, type SideContext } from "./side_decoder.ts";
 
 /** Candidates of a direction; the oldest makes room. */
-const CANDIDATES_MAX = 1024;
+const CANDIDATES_MAX = 512;
+/** Longer chains may be so many more, until the next header makes room. */
+const LONGER_MAX = 64;
+/** Of all directions together: while there are as many, each has only a few of its own. */
+const CANDIDATES_ALL_MAX = 65_536;
+const CANDIDATES_FEW = 8;
 /** Headers that prove each other. */
 const CHAIN = 3;
 /** Holes that are remembered to tell what is missing of a chain's members. */
@@ -59,6 +64,9 @@ class Member {
   /** Its header, 48 bytes. */
   readonly header: Region = newRegion(BHS_SIZE);
 }
+
+/** Candidates that all searches hold. */
+let candidatesMade = 0;
 
 /** Valid until the next scan() of any search. */
 const MEMBERS: readonly [Member, Member] = [new Member(), new Member()];
@@ -187,6 +195,7 @@ export class IscsiSearch {
   /** Gives back what candidates hold. */
   close(): void {
     this.#dropAll();
+    candidatesMade -= this.#spare.length;
     this.#spare.length = 0;
   }
 
@@ -202,7 +211,7 @@ export class IscsiSearch {
     for (let index = 0; index < count; index++) {
       const candidate = live[index]!;
       if (candidate.next(VARIANTS - 1) < found) {
-        this.#spare.push(candidate);
+        this.#release(candidate);
         continue;
       }
       live[kept++] = candidate;
@@ -221,10 +230,29 @@ export class IscsiSearch {
       this.#proveChain(proven, found, provenVariants);
       return true;
     }
+    this.#makeRoom();
     const own = this.#make(place, found, begin, variants);
     own.depth = 1;
     own.named = (means & Means.Urgent) !== 0 && urgent.names(found);
     return false;
+  }
+
+  /** Drops the oldest candidates that are too many. */
+  #makeRoom(): void {
+    const live = this.#live;
+    const isShort = candidatesMade >= CANDIDATES_ALL_MAX && this.#spare.length === 0;
+    const most = isShort ? CANDIDATES_FEW : CANDIDATES_MAX;
+    const many = live.length - most + 1;
+    if (many <= 0) return;
+    this.dropped += many;
+    for (let index = 0; index < many; index++) this.#release(live[index]!);
+    live.splice(0, many);
+  }
+
+  /** Keeps a candidate that is not needed for the next one. */
+  #release(candidate: Candidate): void {
+    if (this.#spare.length < SPARE_MAX) this.#spare.push(candidate);
+    else candidatesMade--;
   }
 
   /** Whether one more header after this chain is proof. */
@@ -242,6 +270,10 @@ export class IscsiSearch {
     begin: Moment,
     variants: number,
   ): void {
+    if (this.#live.length >= CANDIDATES_MAX + LONGER_MAX) {
+      this.dropped++;
+      return;
+    }
     const longer = this.#make(place, found, begin, variants);
     longer.depth = before.depth + 1;
     longer.named = before.named;
@@ -251,11 +283,7 @@ export class IscsiSearch {
   }
 
   #make(place: number, found: number, begin: Moment, variants: number): Candidate {
-    if (this.#live.length >= CANDIDATES_MAX) {
-      this.dropped++;
-      this.#spare.push(this.#live.shift()!);
-    }
-    const candidate = this.#spare.pop() ?? new Candidate();
+    const candidate = this.#spare.pop() ?? newCandidate();
     candidate.offset = found;
     candidate.length = BHS_SIZE + ahsBytes(arena, place) + padded(dataBytes(arena, place));
     candidate.hasData = dataBytes(arena, place) > 0;
@@ -323,17 +351,20 @@ export class IscsiSearch {
     for (const candidate of live) {
       const first = candidate.depth > 1 ? candidate.firstOffset : candidate.offset;
       if (first >= offset) live[kept++] = candidate;
-      else this.#spare.push(candidate);
+      else this.#release(candidate);
     }
     live.length = kept;
   }
 
   #dropAll(): void {
-    for (const candidate of this.#live) {
-      if (this.#spare.length < SPARE_MAX) this.#spare.push(candidate);
-    }
+    for (const candidate of this.#live) this.#release(candidate);
     this.#live.length = 0;
   }
+}
+
+function newCandidate(): Candidate {
+  candidatesMade++;
+  return new Candidate();
 }
 
 /** The digests that a connection may have, by what is known of them. */

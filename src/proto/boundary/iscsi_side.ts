@@ -157,8 +157,7 @@ export class IscsiSide implements SideDecoder {
         if (this.#isDoubtful && !this.#isWhole) break;
         if (this.#dataDigest === Use.Unknown && offset < this.#dataEnd) break; // how long is it?
         this.#found.finish.copy(this.#context.last);
-        this.#missing += Math.max(0, this.#end - offset);
-        this.#tell();
+        this.#tell(Math.max(0, this.#end - offset));
         break;
       case State.Confirm:
         if (this.#isWhole) this.#tell();
@@ -440,12 +439,12 @@ export class IscsiSide implements SideDecoder {
     return holds ? this.#tell() : this.#break(this.#end);
   }
 
-  /** Tells the PDU and goes on behind it. Returns -1. */
-  #tell(): number {
+  /** Tells the PDU, which the stream ends `lacking` bytes early, and goes on behind it. Returns -1. */
+  #tell(lacking = 0): number {
     if (this.#opcode === Opcode.LoginRequest || this.#opcode === Opcode.LoginResponse) {
       this.#conversation.handleLogin(this.#header, this.#opcode, this.#pairs(), this.#isWhole);
     }
-    this.#tellFound();
+    this.#tellFound(lacking);
     this.#toldDataAt = -1;
     this.#found.foundBy = FoundBy.Length;
     this.#begin = this.#end;
@@ -457,13 +456,17 @@ export class IscsiSide implements SideDecoder {
     return -1;
   }
 
-  #tellFound(): void {
+  /** @param lacking bytes that the stream ends before the PDU does */
+  #tellFound(lacking = 0): void {
     const found = this.#found;
     found.tag = pduName(this.#opcode);
     found.offset = this.#begin;
     found.length = this.#end - this.#begin;
-    found.missing = this.#missing;
+    found.missing = this.#missing + lacking;
     if (this.#missing > 0) found.errors.push(`hole: ${this.#missing} bytes were not captured`);
+    if (lacking > 0) {
+      found.errors.push(`the stream ends ${lacking} bytes before the end of this PDU`);
+    }
     this.#conversation.pair(found, this.#header, this.#opcode);
     this.#context.tell(found);
   }

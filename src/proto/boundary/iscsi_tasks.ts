@@ -8,7 +8,8 @@
 /** Requests that are remembered of one conversation. */
 const TASKS_MAX = 4096;
 
-const TASKS_MIN = 64;
+/** So few that the tables need no memory beside their objects: many connections have no more. */
+const TASKS_MIN = 8;
 const NONE = -1;
 
 /** What a table holds before its first request: most conversations of a capture have none. */

@@ -15,8 +15,14 @@ import type { Found, FoundSink, Moment, Side } from "./found.ts";
 import { Means } from "./side_decoder.ts";
 import { UrgentRule } from "./urgent_rule.ts";
 
-/** Messages of a side that are compared; more are counted only. */
-const MESSAGES_MAX = 4_000_000;
+/** Messages of a side, and starts that pointers name, that are compared; what comes later is not. */
+const MESSAGES_MAX = 2 ** 22;
+/** Those of all finders together. */
+const MESSAGES_ALL_MAX = 2 ** 24;
+const MESSAGES_MIN = 64;
+
+const NO_NUMBERS = new Float64Array(0);
+const NO_FLAGS = new Uint8Array(0);
 
 /** A set of means, and what it is called. */
 export interface MeansSet {
@@ -24,6 +30,8 @@ export interface MeansSet {
   readonly means: number;
   /** Gives up at the first loss: what a reader does that has no means at all. */
   readonly givesUp?: boolean;
+  /** The protocol that it is of use to, where there is one only. */
+  readonly only?: "msgr2" | "iscsi";
 }
 
 /** The sets that are compared, each with what a length tells after the first means. */
@@ -31,9 +39,9 @@ export const MEANS_SETS: readonly MeansSet[] = [
   { name: "nothing: until the first loss", means: Means.Length, givesUp: true },
   { name: "length, over losses within a message", means: Means.Length },
   { name: "length, urgent pointer", means: Means.Length | Means.Urgent },
-  { name: "length, chain of headers", means: Means.Length | Means.HeaderChain },
-  { name: "length, header digest", means: Means.Length | Means.Digest },
-  { name: "length, crc", means: Means.Length | Means.Crc },
+  { name: "length, chain of headers", means: Means.Length | Means.HeaderChain, only: "iscsi" },
+  { name: "length, header digest", means: Means.Length | Means.Digest, only: "iscsi" },
+  { name: "length, crc", means: Means.Length | Means.Crc, only: "msgr2" },
   { name: "all without the urgent pointer", means: Means.All & ~Means.Urgent },
   { name: "all", means: Means.All },
 ];
@@ -183,6 +191,9 @@ export class Judge implements ConversationFollower {
         draft: stream.report(truth),
       });
     }
+    for (const { sides } of [this.#truths, ...this.#found]) {
+      for (const starts of sides) starts.close();
+    }
   }
 
   #lose(side: Side, offset: number, length: number, reason: HoleReason, moment: Moment): void {
@@ -248,17 +259,19 @@ class Messages implements FoundSink {
   }
 }
 
+/** Messages for which there is room now. */
+let messagesKept = 0;
+
 /** Where messages of one direction begin and how long they are, in the order of the stream. */
 class Starts {
   count = 0;
-  #offsets = new Float64Array(64);
-  #lengths = new Float64Array(64);
+  #offsets = NO_NUMBERS;
+  #lengths = NO_NUMBERS;
   /** Of the truth: 1 where the message was left whole. */
-  #whole = new Uint8Array(64);
+  #whole = NO_FLAGS;
 
   add(offset: number, length: number, missing: number): void {
-    if (this.count === MESSAGES_MAX) return;
-    if (this.count === this.#offsets.length) this.#grow();
+    if (this.count === this.#offsets.length && !this.#grow()) return;
     this.#offsets[this.count] = offset;
     this.#lengths[this.count] = length;
     this.#whole[this.count] = missing === 0 ? 1 : 0;
@@ -321,8 +334,21 @@ class Starts {
     return low - 1;
   }
 
-  #grow(): void {
-    const size = this.#offsets.length * 2;
+  /** Gives its memory back. */
+  close(): void {
+    messagesKept -= this.#offsets.length;
+    this.count = 0;
+    this.#offsets = NO_NUMBERS;
+    this.#lengths = NO_NUMBERS;
+    this.#whole = NO_FLAGS;
+  }
+
+  /** Makes room for more; false when there is none. */
+  #grow(): boolean {
+    const before = this.#offsets.length;
+    const size = Math.max(MESSAGES_MIN, before * 2);
+    if (size > MESSAGES_MAX || messagesKept + size - before > MESSAGES_ALL_MAX) return false;
+    messagesKept += size - before;
     const grow = <T extends Float64Array | Uint8Array>(from: T, into: T): T => {
       into.set(from);
       return into;
@@ -330,5 +356,6 @@ class Starts {
     this.#offsets = grow(this.#offsets, new Float64Array(size));
     this.#lengths = grow(this.#lengths, new Float64Array(size));
     this.#whole = grow(this.#whole, new Uint8Array(size));
+    return true;
   }
 }

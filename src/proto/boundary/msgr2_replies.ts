@@ -9,8 +9,9 @@
  */
 import type { U64 } from "../../mem/u64.ts";
 
-/** Places for seqs and for tids; a power of two, so that numbers in sequence do not meet. */
-const PLACES = 1024;
+/** Places for seqs and for tids; powers of two, so that numbers in sequence do not meet. */
+const PLACES_MIN = 16;
+const PLACES_MAX = 1024;
 /** Places for stamps: one KEEPALIVE2 is under way as a rule. */
 const STAMP_PLACES = 16;
 
@@ -26,37 +27,32 @@ export class SentBySide {
 
   /** A message was sent. */
   noteSeq(seq: number, timeNs: number): void {
-    this.#seqs ??= newTable(PLACES);
-    note(this.#seqs, seq % PLACES, seq, 0, timeNs);
+    this.#seqs = note(this.#seqs, seq, 0, timeNs, PLACES_MAX);
   }
 
   /** When the message `seq` was sent; it is answered now. */
   takeSeq(seq: number): number {
-    return take(this.#seqs, seq % PLACES, seq, 0);
+    return take(this.#seqs, seq, 0);
   }
 
   /** A message with a tid was sent that answers nothing itself. */
   noteTid(tid: U64, timeNs: number): void {
-    this.#tids ??= newTable(PLACES);
-    note(this.#tids, placeOf(tid.lo, tid.hi, PLACES), tid.lo, tid.hi, timeNs);
+    this.#tids = note(this.#tids, tid.lo, tid.hi, timeNs, PLACES_MAX);
   }
 
   /** When the message with `tid` was sent; it is answered now. */
   takeTid(tid: U64): number {
-    return take(this.#tids, placeOf(tid.lo, tid.hi, PLACES), tid.lo, tid.hi);
+    return take(this.#tids, tid.lo, tid.hi);
   }
 
   /** A KEEPALIVE2 was sent. */
   noteStamp(seconds: number, nanoseconds: number, timeNs: number): void {
-    this.#stamps ??= newTable(STAMP_PLACES);
-    const place = placeOf(seconds, nanoseconds, STAMP_PLACES);
-    note(this.#stamps, place, seconds, nanoseconds, timeNs);
+    this.#stamps = note(this.#stamps, seconds, nanoseconds, timeNs, STAMP_PLACES);
   }
 
   /** When the KEEPALIVE2 with this stamp was sent; it is answered now. */
   takeStamp(seconds: number, nanoseconds: number): number {
-    const place = placeOf(seconds, nanoseconds, STAMP_PLACES);
-    return take(this.#stamps, place, seconds, nanoseconds);
+    return take(this.#stamps, seconds, nanoseconds);
   }
 }
 
@@ -66,19 +62,46 @@ function newTable(places: number): Float64Array {
   return new Float64Array(3 * places).fill(UNANSWERED);
 }
 
-function note(table: Float64Array, place: number, lo: number, hi: number, timeNs: number): void {
-  table[3 * place] = lo;
-  table[3 * place + 1] = hi;
-  table[3 * place + 2] = timeNs;
+/** Writes an entry; a table in which something waits at its place grows first, up to `placesMax`. */
+function note(
+  table: Float64Array | null,
+  lo: number,
+  hi: number,
+  timeNs: number,
+  placesMax: number,
+): Float64Array {
+  let into = table ?? newTable(PLACES_MIN);
+  let at = placeOf(lo, hi, into);
+  while (into[at + 2] !== UNANSWERED && into.length < 3 * placesMax) {
+    into = enlarged(into);
+    at = placeOf(lo, hi, into);
+  }
+  into[at] = lo;
+  into[at + 1] = hi;
+  into[at + 2] = timeNs;
+  return into;
 }
 
-function take(table: Float64Array | null, place: number, lo: number, hi: number): number {
-  if (table === null || table[3 * place] !== lo || table[3 * place + 1] !== hi) return UNANSWERED;
-  const timeNs = table[3 * place + 2]!;
-  table[3 * place + 2] = UNANSWERED;
+function take(table: Float64Array | null, lo: number, hi: number): number {
+  if (table === null) return UNANSWERED;
+  const at = placeOf(lo, hi, table);
+  if (table[at] !== lo || table[at + 1] !== hi) return UNANSWERED;
+  const timeNs = table[at + 2]!;
+  table[at + 2] = UNANSWERED;
   return timeNs;
 }
 
-function placeOf(lo: number, hi: number, places: number): number {
-  return (lo ^ hi ^ (hi >>> 10)) & (places - 1);
+/** Twice the places: what shared none before shares none then. */
+function enlarged(table: Float64Array): Float64Array {
+  const larger = newTable(table.length / 3 * 2);
+  for (let from = 0; from < table.length; from += 3) {
+    if (table[from + 2] === UNANSWERED) continue;
+    larger.set(table.subarray(from, from + 3), placeOf(table[from]!, table[from + 1]!, larger));
+  }
+  return larger;
+}
+
+/** Where in a table an entry has its place. */
+function placeOf(lo: number, hi: number, table: Float64Array): number {
+  return 3 * ((lo ^ hi ^ (hi >>> 10)) & (table.length / 3 - 1));
 }

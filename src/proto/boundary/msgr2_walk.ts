@@ -39,7 +39,7 @@ export class Msgr2Walk {
   isFaulty = false;
   readonly #teller: Msgr2Teller;
   readonly #link: Msgr2Link;
-  readonly #crcs = new Int32Array(SEGMENTS_MAX);
+  readonly #crcs = [0, 0, 0, 0];
   #revision = 0;
   #part = PARTS;
   #partEnd = 0;

@@ -190,8 +190,8 @@ export class UrgentRule implements UrgentStarts {
 
   #drop(index: number): void {
     this.counters.expired++;
-    this.#waiting.copyWithin(index, index + 1, this.#waitingCount);
-    this.#waitingSince.copyWithin(index, index + 1, this.#waitingCount);
+    this.#waiting.splice(index, 1);
+    this.#waitingSince.splice(index, 1);
     this.#waitingCount--;
   }
 }

@@ -62,7 +62,10 @@ export class StreamCounts {
   urgentSegments = 0;
   /** Those whose pointer is 0xffff: at least that far, or further. */
   urgentClamped = 0;
-  /** Bytes that a receiver without SO_OOBINLINE has lost: one for each place that a pointer named. */
+  /**
+   * Bytes that a receiver without SO_OOBINLINE has lost at most, one for each place that a pointer named:
+   * a mark that a newer one replaces before it is read stays in the stream.
+   */
   urgentBytesLost = 0;
 
   /** Adds another's counts to these. */

@@ -48,7 +48,7 @@ export interface TableLimits {
 
 const LIMITS: TableLimits = {
   conversations: 65_536,
-  open: 16_384,
+  open: 8192,
   heldBytesPerSide: 4 * 1024 * 1024,
   heldBytes: 64 * 1024 * 1024,
   hashSeed: 0x2545f491,

@@ -20,8 +20,11 @@ import { Held, type HeldBudget, HeldSegments } from "./held_segments.ts";
 
 /** The acknowledgement alone proves no hole, as captures can be re-ordered: it must be so old … */
 const ACKNOWLEDGED_NS = 100e6;
-/** … or so many segments must have come behind the gap since. */
-const ACKNOWLEDGED_SEGMENTS = 64;
+/**
+ * … or so many segments must have been captured since, of either side: more than captures are out of
+ * order by, and few enough that requests behind the gap are mostly told before their answers.
+ */
+const ACKNOWLEDGED_SEGMENTS = 24;
 /** A gap that nobody acknowledges is given up after this time without progress. */
 const STALLED_NS = 10e9;
 /** The same where the other side, which could acknowledge it, was never captured. */
@@ -93,7 +96,7 @@ export class TcpStream {
   #repeated = 0;
   #differing = 0;
   /** Places of urgent bytes, a ring. */
-  #urgentPlaces: Float64Array | null = null;
+  #urgentPlaces: number[] | null = null;
   #urgentCount = 0;
   #urgentHighest = -1;
 
@@ -174,6 +177,9 @@ export class TcpStream {
       this.#earlyAcknowledged = acknowledgment | 0;
       this.#earlyAcknowledgedIsThere = true;
       return;
+    }
+    if (this.waiting && ++this.#segmentsSince >= ACKNOWLEDGED_SEGMENTS) {
+      this.#giveAcknowledged(nowNs);
     }
     const ahead = (acknowledgment - this.#sequence) | 0;
     if (ahead <= 0 || ahead > AHEAD_MAX) return;
@@ -366,7 +372,7 @@ export class TcpStream {
   }
 
   #isNewUrgent(place: number): boolean {
-    const places = this.#urgentPlaces ??= new Float64Array(URGENT_PLACES).fill(-1);
+    const places = this.#urgentPlaces ??= [];
     if (place <= this.#urgentHighest) {
       if (places.includes(place)) return false;
       // Places further back than what is remembered were counted, as far as anybody knows.

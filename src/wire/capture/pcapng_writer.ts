@@ -17,6 +17,7 @@ const NAME_BYTES_MAX = 255;
 const OPTION_HEADER_SIZE = 4;
 const ENHANCED_OVERHEAD = 32;
 const FLAGS_OPTION_SIZE = 8;
+const PACKET_DATA = 28;
 
 /** The most that one of these blocks takes. */
 export const WRITTEN_BLOCK_BYTES_MAX: number = ENHANCED_OVERHEAD + CAPTURED_BYTES_MAX +
@@ -73,8 +74,8 @@ export function writePacket(
   writeTime(to, at + 12, packet.timeNs, originSeconds);
   view.setUint32(at + 20, captured, true);
   view.setUint32(at + 24, packet.originalBytes, true);
-  bytes.copyWithin(at + 28, packet.at, packet.end);
-  const optionsAt = fill(to, at + 28 + captured);
+  bytes.copyWithin(at + PACKET_DATA, packet.at, packet.end);
+  const optionsAt = fill(to, at + PACKET_DATA + captured);
   let next = optionsAt;
   if (packet.flags !== 0) {
     view.setUint16(next, OptionCode.Flags, true);
@@ -91,6 +92,13 @@ export function writePacket(
   }
   if (next > optionsAt) next = writeEnd(to, next);
   return seal(to, at, BlockType.EnhancedPacket, next);
+}
+
+/** Makes `into` a copy of a packet that {@linkcode writePacket} has written at `at`, with its bytes there. */
+export function copyWritten(packet: Packet, at: number, into: Packet): void {
+  Object.assign(into, packet);
+  into.at = at + PACKET_DATA;
+  into.end = into.at + (packet.end - packet.at);
 }
 
 /** Both words of a time in nanoseconds since 1970, which are too many for a double. */

@@ -1,6 +1,6 @@
 /**
  * The basic header segment of a PDU as named fields, both ways, and its additional segments: RFC 7143
- * sections 11.2.1 to 11.17, with the names of Wireshark.
+ * sections 11.2.1 to 11.19, with the names of Wireshark.
  *
  * @module
  */

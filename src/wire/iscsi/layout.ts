@@ -1,7 +1,7 @@
 /**
- * Where each field of each PDU lies in its basic header segment: RFC 7143 sections 11.3 to 11.17.
- * Names are those of Wireshark without `iscsi.`, so that both can be compared; what no field covers
- * is reserved and zero.
+ * Where each field of each PDU lies in its basic header segment: RFC 7143 sections 11.3 to 11.19.
+ * Names are those of Wireshark without `iscsi.`, so that both can be compared (it has none for `lun`,
+ * `cdb` and `snack.tag`); what no field covers is reserved and zero.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Whether 48 bytes can be the header of a PDU: what RFC 7143 sections 11.3 to 11.17 reserve, demand
+ * Whether 48 bytes can be the header of a PDU: what RFC 7143 sections 11.3 to 11.19 reserve, demand
  * and limit. One header alone proves nothing (427 wrong places in 2 MB of writes); several that lead
  * to each other do.
  *

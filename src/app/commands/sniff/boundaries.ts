@@ -4,16 +4,16 @@
  *
  * @module
  */
-import { Packet } from "../../../wire/capture/packet.ts";
 import type { StreamReport } from "../../../proto/boundary/judge.ts";
+import { Packet } from "../../../wire/capture/packet.ts";
 import { command, Exit, parseArgs, UsageError } from "../../args.ts";
 import { readKeyring } from "../../connection_flags.ts";
 import { helpText } from "../../help.ts";
 import { printableJson } from "../../printable.ts";
 import { Progress } from "../../progress.ts";
 import { boundaryLines, totalOf } from "../../sniff/boundary_table.ts";
-import { CaptureFile } from "../../sniff/capture_file.ts";
-import { judgingPipeline } from "../../sniff/pipeline.ts";
+import { CaptureError, CaptureFile } from "../../sniff/capture_file.ts";
+import { judgingPipeline, type Pipeline } from "../../sniff/pipeline.ts";
 import { pipelineNotes } from "../../sniff/pipeline_counters.ts";
 import { printError, printLine } from "../../terminal.ts";
 
@@ -52,6 +52,7 @@ const BOUNDARIES = command({
 });
 
 const PROGRESS_PACKETS = 8192;
+const NANOSECONDS = 1_000_000_000;
 
 /** Runs the action; returns the exit code. */
 export async function run(words: string[]): Promise<number> {
@@ -65,16 +66,16 @@ export async function run(words: string[]): Promise<number> {
   const reports: StreamReport[] = [];
   const damage = { share: flags.drop / 100, seed: flags.seed };
   const pipeline = judgingPipeline(keyring, damage, (report) => reports.push(report));
-  const packet = new Packet();
+  let isDamaged = false;
+  let origin = NaN;
   for (const path of paths) {
     const file = CaptureFile.open(path);
-    const progress = new Progress(file.bytesTotal < 0 ? null : file.bytesTotal, "bytes");
     try {
-      while (file.next(packet)) {
-        pipeline.handlePacket(packet);
-        if (packet.number % PROGRESS_PACKETS === 0) progress.update(file.bytesDone);
-      }
-      progress.end(file.bytesDone);
+      origin = readFile(file, pipeline, origin);
+    } catch (error) {
+      if (!(error instanceof CaptureError)) throw error;
+      isDamaged = true; // what was read before is judged
+      printError(error.message);
     } finally {
       file.close();
     }
@@ -90,5 +91,20 @@ export async function run(words: string[]): Promise<number> {
     for (const line of boundaryLines(reports, total, flags.drop)) printLine(line);
   }
   for (const note of pipelineNotes(pipeline)) printError(note);
-  return Exit.Ok;
+  return isDamaged ? Exit.Failure : Exit.Ok;
+}
+
+/** Reads a file as a part of the capture that began at `origin`, seconds; returns it once it is known. */
+function readFile(file: CaptureFile, pipeline: Pipeline, origin: number): number {
+  const packet = new Packet();
+  const progress = new Progress(file.bytesTotal < 0 ? null : file.bytesTotal, "bytes");
+  let since = origin;
+  while (file.next(packet)) {
+    if (Number.isNaN(since)) since = file.originSeconds;
+    packet.timeNs += (file.originSeconds - since) * NANOSECONDS;
+    pipeline.handlePacket(packet);
+    if (packet.number % PROGRESS_PACKETS === 0) progress.update(file.bytesDone);
+  }
+  progress.end(file.bytesDone);
+  return since;
 }

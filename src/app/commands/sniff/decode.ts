@@ -35,8 +35,10 @@ const DECODE = command({
   summary: "Decodes the messages of msgr2 and iSCSI in captures, or live",
   description:
     "A line for each message; after a loss it locks again on the next message that can be proven, and\n" +
-    "tells by which means. FILE is pcap or pcapng, - standard input; several files are read as one\n" +
-    "capture. It also has actions: boundaries, send, receive, measure (each with --help).",
+    "tells by which means. Lines come when messages end, with the time of their first byte. FILE is\n" +
+    "pcap or pcapng, - standard input; several files are read as one capture. With --write or\n" +
+    "--timeline there are no lines, unless -v, -x or --json asks for them.\n" +
+    "It also has actions: boundaries, send, receive, measure (each with --help).",
   positionals: [{ name: "FILE", help: "captures, oldest first", optional: true, many: true }],
   flags: {
     live: { kind: "text", value: "IFACE", help: "capture on an interface until Ctrl-C; or any" },
@@ -86,7 +88,7 @@ const DECODE = command({
       max: 65_536,
       help: "of each message, with --bytes",
     },
-    absolute: { kind: "boolean", help: "date and time (UTC), not seconds since the capture began" },
+    absolute: { kind: "boolean", help: "date and time (UTC), not seconds since the first packet" },
     json: { kind: "boolean", help: "a line of JSON for each message and gap" },
     stats: { kind: "boolean", help: "tables of what there was instead of lines" },
     write: {
@@ -101,7 +103,7 @@ const DECODE = command({
       value: "N",
       min: 1,
       max: Number.MAX_SAFE_INTEGER,
-      help: "with --timeline: which one; that of the first conversation unless given",
+      help: "with --timeline: which one, as --json numbers them; else the first that talks",
     },
   },
   examples: [
@@ -132,6 +134,7 @@ export async function run(words: string[]): Promise<number> {
     return Exit.Ok;
   }
   checkUse(flags, files);
+  for (const file of files) checkFile(file);
   const job = await Job.make(flags);
   try {
     if (flags.live !== undefined) await job.readLive(flags.live);
@@ -151,6 +154,16 @@ function checkUse(flags: Flags, files: readonly string[]): void {
       `Cannot write ${printable(output)} as it is read at the same time: give another FILE`,
     );
   }
+  const needs = [
+    ["--seconds", flags.seconds !== undefined, "--live", flags.live],
+    ["--promiscuous", flags.promiscuous, "--live", flags.live],
+    ["--session", flags.session !== undefined, "--timeline", flags.timeline],
+  ] as const;
+  for (const [name, given, other, value] of needs) {
+    if (given && value === undefined) {
+      throw new UsageError(`Cannot use ${name} as it needs ${other}: that is not given`, true);
+    }
+  }
   if (flags.live === undefined && files.length === 0) {
     throw new UsageError("Cannot sniff as it needs a FILE or --live IFACE: neither is given", true);
   }
@@ -161,6 +174,17 @@ function checkUse(flags: Flags, files: readonly string[]): void {
       } and ${printable(flags.live)}`,
       true,
     );
+  }
+}
+
+/** All are looked at before the first is read: that may take long. */
+function checkFile(file: string): void {
+  if (file === "-") return;
+  try {
+    Deno.statSync(file);
+  } catch (error) {
+    const why = printable((error as Error).message);
+    throw new CaptureError(`Cannot read ${printable(file)} as it must be a readable file: ${why}`);
   }
 }
 
@@ -204,7 +228,7 @@ class Job {
     const bytesMax = flags.bytes ? flags["bytes-max"] : 0;
     this.#output = new SniffOutput(
       {
-        prints: !flags.stats,
+        prints: printsMessages(flags),
         json: flags.json,
         verbose: flags.verbose,
         bytesMax,
@@ -231,18 +255,20 @@ class Job {
     let damage: CaptureError | null = null;
     for (const path of paths) {
       if (this.#isEnough()) break;
-      const file = CaptureFile.open(path);
+      let file: CaptureFile | null = null;
       try {
+        file = CaptureFile.open(path);
         this.#readFile(file);
       } catch (error) {
         if (!(error instanceof CaptureError)) throw error;
         damage = error; // what was found before is told, here and in the files that follow
         printError(error.message);
       } finally {
-        file.close();
+        file?.close();
       }
-      for (const note of file.notes) printError(note);
+      for (const note of file?.notes ?? []) printError(note);
     }
+    if (damage !== null && this.#packets === 0) return false;
     this.#end();
     return damage === null;
   }
@@ -299,6 +325,10 @@ class Job {
     const total = file.bytesTotal < 0 ? null : file.bytesTotal;
     const printsHere = !this.#flags.stats && Deno.stdout.isTerminal();
     const progress = printsHere ? null : new Progress(total, "bytes");
+    file.onWait = () => {
+      this.#output.flush();
+      this.#writer?.flush();
+    };
     const numberBase = this.#packets;
     let shiftNs = 0;
     let first = true;
@@ -324,7 +354,10 @@ class Job {
 
   #handlePacket(): void {
     const packet = this.#packet;
-    if (this.#packets++ === 0) this.#firstNs = packet.timeNs;
+    if (this.#packets++ === 0) {
+      this.#firstNs = packet.timeNs;
+      this.#output.startNs = packet.timeNs;
+    }
     this.#lastNs = packet.timeNs;
     this.#pipeline.handlePacket(packet);
     this.#writer?.write(packet, this.#annotations!.take());
@@ -347,17 +380,46 @@ class Job {
   #end(): void {
     this.#pipeline.end();
     this.#output.flush();
-    const { json, timeline } = this.#flags;
+    this.#writer?.amend(this.#annotations!.take());
+    const { errors, json, tag, timeline, type, write } = this.#flags;
     if (this.#stats !== null) {
       const report = this.#stats.report(
         captureCounters(this.#pipeline, this.#dropped, this.#firstNs, this.#lastNs),
       );
+      const isChoice = errors || tag.length > 0 || type.length > 0;
       if (json) printLine(printableJson(report));
-      else for (const line of statsLines(report)) printLine(line);
+      else for (const line of statsLines(report, isChoice)) printLine(line);
     }
     for (const note of pipelineNotes(this.#pipeline)) printError(note);
+    this.#noteWhenNone();
+    if (write !== undefined) {
+      const { dropped } = this.#annotations!;
+      const more = dropped === 0 ? "" : `, ${countText(dropped, "comment")} had no room`;
+      printError(`${printable(write)}: ${countText(this.#packets, "packet")} written${more}`);
+    }
     if (timeline !== undefined) writeTimeline(timeline, this.#timeline!, this.#originSeconds);
   }
+
+  /** Who sees nothing is told whether there was nothing, or nothing that was asked for. */
+  #noteWhenNone(): void {
+    const { errors, filter, peer, tag, type } = this.#flags;
+    const { messages, passed } = this.#output;
+    if (passed > 0) return;
+    if (messages > 0) {
+      const words = { tag, type, peer, errors: errors ? ["any"] : [] };
+      const given = Object.entries(words).filter(([, values]) => values.length > 0);
+      const names = given.map(([name]) => `--${name}`).join(" and ");
+      printError(`${countText(messages, "message")} found, none passes ${names}`);
+    } else if (filter !== undefined) {
+      printError(`No message found with --filter ${JSON.stringify(filter)}`);
+    }
+  }
+}
+
+/** Files are made instead of lines, tables too. */
+function printsMessages({ bytes, json, stats, timeline, verbose, write }: Flags): boolean {
+  if (stats || timeline === "-" || write === "-") return false;
+  return bytes || json || verbose || (timeline === undefined && write === undefined);
 }
 
 /** Of a live capture, one for each link layer: "any" has packets of both. */
@@ -376,6 +438,8 @@ function filterOf(text: string | undefined): CaptureFilter | null {
 
 function writeTimeline(path: string, timeline: Timeline, originSeconds: number): void {
   const svg = timelineSvg(timeline, originSeconds);
+  const { connections, leftOut, session } = timeline.view();
+  const events = connections.reduce((sum, connection) => sum + connection.events.length, 0);
   if (path === "-") {
     printLine(svg);
     return;
@@ -386,4 +450,16 @@ function writeTimeline(path: string, timeline: Timeline, originSeconds: number):
     const why = (error as Error).message;
     throw new Error(`Cannot write the picture to ${path}: ${why}, give another FILE`);
   }
+  if (events === 0) {
+    printError(
+      `${printable(path)}: no message of it was found; --json tells which sessions are there`,
+    );
+    return;
+  }
+  const what = session === 0 ? "a conversation without a session" : `session ${session}`;
+  const more = leftOut === 0 ? "" : `, ${leftOut} more not drawn`;
+  printError(
+    `${printable(path)}: ${what}, ${countText(events, "event")} over ` +
+      `${countText(connections.length, "connection")}${more}`,
+  );
 }
