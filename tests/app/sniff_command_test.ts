@@ -13,13 +13,15 @@ const SEGMENT = 1000;
 /** Common to all messages, as programs rely on them. */
 const KEYS = ["time", "src", "dst", "protocol", "tag", "length", "found_by", "fields", "errors"];
 
-/** A session, packet by packet: those whose number `isLost` names were not captured. */
-function packets(isLost: (number: number) => boolean = () => false): Bytes[] {
+/** A session, packet by packet: without those that `isLost` names, a length of PDU `damaged` changed. */
+function packets(isLost: (number: number) => boolean = () => false, damaged = -1): Bytes[] {
   const session = new IscsiSession(11);
   session.login();
   session.mix(60);
   session.logout();
   const streams = session.streams.map((stream) => stream.bytes());
+  const pdu = session.streams[0].pdus[damaged];
+  if (pdu !== undefined) streams[0]![pdu.offset + 7]! ^= 0x10;
   const ends = [{ from: CLIENT, to: SERVER }, { from: SERVER, to: CLIENT }];
   const made = [
     segment({ ...ends[0]!, seq: 999, flags: "S" }),
@@ -118,6 +120,9 @@ Deno.test("--stats judges a capture, and nothing when messages were chosen", () 
       (await sniff(...words, "--stats")).stdout.trim().split("\n").at(-1)!;
     assert.match(await verdict(`${directory}/whole.pcap`), /^Healthy: every byte of /);
     assert.match(await verdict(`${directory}/lossy.pcap`), /^Not healthy: .* were not captured/);
+    await Deno.writeFile(`${directory}/damaged.pcap`, pcapFile(packets(() => false, 9)));
+    const { stdout } = await sniff(`${directory}/damaged.pcap`, "--stats");
+    assert.match(stdout, /^capture: .*broken chains 1/m);
     const chosen = await verdict(`${directory}/lossy.pcap`, "--tag", "Login Request");
     assert.match(chosen, /^1 message chosen, none with errors/);
   }));
@@ -130,6 +135,9 @@ Deno.test("boundaries holds each means against the truth, of several files and o
     const [none, length] = sets.map(({ whole }) => whole);
     assert.ok(none! <= length! && length! < sets.at(-1)!.whole);
     for (const { wrong } of sets) assert.equal(wrong, 0);
+    const own = (await sniff("boundaries", `${directory}/lossy.pcap`, "--drop", "0")).stdout;
+    assert.match(own, /^As captured, where what all means find is taken for the truth; /);
+    assert.match(own, /the draft's rule alone: no urgent pointer$/m);
     const all = packets();
     const parts = [all.slice(0, all.length / 2), all.slice(all.length / 2)];
     for (const [index, part] of parts.entries()) {

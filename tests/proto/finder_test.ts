@@ -209,6 +209,26 @@ Deno.test("pointers steer nothing while bytes are in order, wherever they point"
   );
 });
 
+Deno.test("pointers help behind a hole, and not where bytes in order are broken", () => {
+  const stream = messages(12);
+  const bytes = stream.bytes;
+  const starts = stream.placed.map(({ offset }) => offset);
+  const broken = starts[4]!;
+  bytes[broken] = 0xff; // the crc of this preamble does not hold
+  for (const hasHole of [false, true]) {
+    const run = new Run({ means: Means.Length | Means.Urgent });
+    for (const [index, start] of starts.entries()) {
+      const end = starts[index + 1] ?? bytes.length;
+      run.urgent(0, 0);
+      if (hasHole && start === broken) run.hole(0, end - start);
+      else run.give(0, bytes.subarray(start, end));
+    }
+    run.end();
+    const found = run.told[0].filter(({ offset, tag }) => offset > broken && tag !== "gap");
+    assert.deepEqual(found.map(({ foundBy }) => foundBy).slice(0, 1), hasHole ? ["urgent"] : []);
+  }
+});
+
 Deno.test("messages are kept whole for their bytes when asked", () => {
   const stream = messages(5, 4000);
   const run = new Run({ keepsBytes: true });

@@ -190,28 +190,31 @@ Deno.test("the end that accepted may reconnect: each keeps its own seqs", () => 
   assert.equal(told.find(({ tag }) => tag === "RECONNECT")!.fields.continues_connection, 1);
 });
 
-Deno.test("after RESET_SESSION the same cookie means another session", () => {
-  const shared = sharedBy(null);
-  connection(shared, 1, [0, clientIdent(start(), 1n)], [1, serverIdent(start(), 2n)]);
-  const told = connection(
-    shared,
-    2,
-    [0, reconnect(start(), CLIENT_ADDRESS, 1n)],
-    [1, start().control(Tag.SessionReset, (to) => writeSessionReset(to, 0, { full: false }))],
-    [0, clientIdent(frames(), 1n)],
-    [1, serverIdent(frames(), 3n)],
-    [0, frames().message({ seq: 1 })],
-  );
-  const sessions = told.filter(({ session }) => session > 0)
-    .map(({ tag, session }) => `${tag} ${session}`);
-  assert.deepEqual(sessions, [
-    "RECONNECT 1",
-    "RESET_SESSION 1",
-    "CLIENT_IDENT 2",
-    "SERVER_IDENT 2",
-    "MSG 2",
-  ]);
-});
+Deno.test.each([{ full: true, next: 2 }, { full: false, next: 1 }])(
+  "after RESET_SESSION with full $full the same cookie means session $next",
+  ({ full, next }) => {
+    const shared = sharedBy(null);
+    connection(shared, 1, [0, clientIdent(start(), 1n)], [1, serverIdent(start(), 2n)]);
+    const told = connection(
+      shared,
+      2,
+      [0, reconnect(start(), CLIENT_ADDRESS, 1n)],
+      [1, start().control(Tag.SessionReset, (to) => writeSessionReset(to, 0, { full }))],
+      [0, clientIdent(frames(), 1n)],
+      [1, serverIdent(frames(), 3n)],
+      [0, frames().message({ seq: 1 })],
+    );
+    const sessions = told.filter(({ session }) => session > 0)
+      .map(({ tag, session }) => `${tag} ${session}`);
+    assert.deepEqual(sessions, [
+      "RECONNECT 1",
+      "RESET_SESSION 1",
+      `CLIENT_IDENT ${next}`,
+      `SERVER_IDENT ${next}`,
+      `MSG ${next}`,
+    ]);
+  },
+);
 
 Deno.test("a SERVER_IDENT that was lost and comes again with another cookie starts the seqs anew", () => {
   const shared = sharedBy(null);

@@ -141,3 +141,29 @@ Deno.test("a generated PDU has its size and its number, and reads back", () => {
   out.bytes.fill(0);
   assert.ok(readDraftPdu(out, 0, 100, found) < 0);
 });
+
+/** Bytes 0 and 1 by RFC 7143, and with the bits where draft_layout.ts draws them. */
+const MOVED = [
+  { what: "SCSI Command, immediate, final, read, ACA", rfc: [0x41, 0xc4], draft: [0x01, 0xdc] },
+  { what: "SCSI Command, not final, write", rfc: [0x01, 0x21], draft: [0x01, 0xa1] },
+  {
+    what: "Task Management, immediate, LOGICAL UNIT RESET",
+    rfc: [0x42, 0x85],
+    draft: [0x02, 0xa5],
+  },
+  { what: "Login Request, which is always immediate", rfc: [0x43, 0x87], draft: [0x03, 0x97] },
+  { what: "SNACK, whose opcode has bit 4", rfc: [0x10, 0x80], draft: [0x10, 0x80] },
+  { what: "SCSI Data-In of a target, not final", rfc: [0x25, 0x00], draft: [0x45, 0x80] },
+  { what: "Reject", rfc: [0x3f, 0x80], draft: [0x5f, 0x80] },
+];
+
+Deno.test.each(MOVED)("the draft's first two bytes of a $what", ({ draft, rfc }) => {
+  for (const retry of [false, true]) {
+    const out = newRegion(48);
+    out.bytes.set(rfc);
+    toDraftLayout(out, 0, retry);
+    assert.deepEqual([...out.bytes.subarray(0, 2)], [draft[0]! | (retry ? 0x20 : 0), draft[1]]);
+    assert.equal(fromDraftLayout(out, 0), retry ? 1 : 0);
+    assert.deepEqual([...out.bytes.subarray(0, 2)], rfc);
+  }
+});

@@ -52,7 +52,7 @@ export function boundaryLines(
   dropPercent: number,
 ): string[] {
   const how = dropPercent === 0
-    ? "As captured"
+    ? "As captured, where what all means find is taken for the truth"
     : `With ${dropPercent} % of the segments taken away`;
   if (reports.length === 0) return [`${how}: no message of msgr2 or iSCSI was found`];
   const lines = [`${how}; messages that were told, and how many of those left whole:`];
@@ -95,7 +95,7 @@ function isFor({ only }: MeansSet, protocol: string): boolean {
 }
 
 function draftText({ clamped, named, pointers, right }: DraftReport): string {
-  if (pointers === 0) return "the draft's rule alone: no urgent pointer after a loss";
+  if (pointers === 0) return "the draft's rule alone: no urgent pointer";
   return `the draft's rule alone: ${countText(pointers, "pointer")}, ${clamped} clamped; ` +
     `${countText(named, "start")} named, ${right} of them right`;
 }

@@ -12,7 +12,7 @@ const DECIMALS_MAX = 9;
 /** `12.000000345`: whole seconds and nanoseconds (of either sign) with `decimals` (1 to 9), the rest cut off. */
 export function secondsText(seconds: number, ns: number, decimals: number): string {
   const part = remainder(ns);
-  const whole = seconds + (ns - part) / NS_PER_SECOND;
+  const whole = wholeSeconds(seconds, ns, part);
   if (whole >= 0 || part === 0) return decimal(whole, part, decimals);
   return `-${decimal(-whole - 1, NS_PER_SECOND - part, decimals)}`;
 }
@@ -20,7 +20,7 @@ export function secondsText(seconds: number, ns: number, decimals: number): stri
 /** `2026-11-22 09:30:00.000001` in UTC; as {@linkcode secondsText} where no calendar has the time. */
 export function clockText(seconds: number, ns: number, decimals: number): string {
   const part = remainder(ns);
-  const whole = seconds + (ns - part) / NS_PER_SECOND;
+  const whole = wholeSeconds(seconds, ns, part);
   const date = new Date(whole * MS_PER_SECOND);
   if (Number.isNaN(date.getTime())) return secondsText(seconds, ns, decimals);
   const digits = digitsOf(part, decimals);
@@ -45,6 +45,11 @@ function decimal(whole: number, part: number, decimals: number): string {
 
 function digitsOf(part: number, decimals: number): string {
   return `${part}`.padStart(DECIMALS_MAX, "0").slice(0, decimals);
+}
+
+/** Captures may claim times so far apart that a double has no single nanoseconds left. */
+function wholeSeconds(seconds: number, ns: number, part: number): number {
+  return seconds + Math.round((ns - part) / NS_PER_SECOND);
 }
 
 /** 0 to 999999999, also of what lies before the origin. */

@@ -45,6 +45,8 @@ export class Pipeline {
   readonly table: ConversationTable;
   /** What was found in the conversations that have ended. */
   readonly tally: FinderTally = new FinderTally();
+  /** What its connections of iSCSI share. */
+  readonly iscsi: IscsiShared = new IscsiShared();
   readonly #filter: CaptureFilter | null;
   readonly #segment = new TcpSegment();
   readonly #moment = new Moment();
@@ -88,7 +90,7 @@ export function findingPipeline(options: PipelineOptions, sink: FoundSink): Pipe
     means: Means.All,
     keepsBytes: options.keepsBytes,
     msgr2: msgr2Shared(options.keyring),
-    iscsi: new IscsiShared(),
+    iscsi: pipeline.iscsi,
     tally: pipeline.tally,
   };
   return pipeline;

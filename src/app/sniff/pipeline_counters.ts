@@ -11,7 +11,7 @@ import type { CaptureCounters } from "./sniff_stats.ts";
 
 /** Everything, under the names that are shown. */
 export function captureCounters(
-  { dissector, table, tally }: Pipeline,
+  { dissector, iscsi, table, tally }: Pipeline,
   dropped: number,
   firstNs: number,
   lastNs: number,
@@ -37,6 +37,7 @@ export function captureCounters(
       dropped,
       recognised: tally.recognised,
       notRecognised: tally.unrecognised,
+      ...iscsi.counters,
     },
     tcp: {
       conversations,

@@ -96,7 +96,7 @@ export class Msgr2Link {
     return "";
   }
 
-  /** After the RESET_SESSION of a side was told. */
+  /** After a full RESET_SESSION was told; without `full` the cookie and the queue stay what they were. */
   handleReset(): void {
     if (this.session !== null) this.#shared.sessions.forget(this.session);
     this.session = null;

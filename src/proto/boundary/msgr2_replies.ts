@@ -1,7 +1,7 @@
 /**
  * What answers what between the two sides of a connection of msgr2 ("Message exchange"), and after
  * how long: ACK the message of its seq, KEEPALIVE2_ACK the KEEPALIVE2 of its stamp, a message the
- * one of the other side with its tid. Tables of a fixed size: the newest entry takes the place.
+ * one of the other side with its tid. Tables of bounded size: the newest entry takes the place.
  *
  * Latency counts from the last byte of what is answered to the first byte of the answer.
  *

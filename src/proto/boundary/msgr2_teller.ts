@@ -133,7 +133,7 @@ export class Msgr2Teller {
     if (isSound && !this.aborted && !preamble.compressed) this.#apply(tag);
     if (this.#link.session !== null) found.session = this.#link.session.number;
     this.#tell(revision, mode);
-    if (tag === Tag.SessionReset && isSound) this.#link.handleReset();
+    if (tag === Tag.SessionReset && this.#hasEffect && seen.reset.full) this.#link.handleReset();
   }
 
   #tell(revision: number, mode: "crc" | "secure"): void {
