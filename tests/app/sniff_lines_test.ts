@@ -86,7 +86,7 @@ Deno.test("durations have three digits and a unit", () => {
   ]);
 });
 
-Deno.test("foundJson() writes the keys in order and leaves out what is empty", () => {
+Deno.test("foundJson() writes the keys in order, and leaves out the later ones that are empty", () => {
   assert.equal(
     foundJson(OSD_OP, ORIGIN),
     '{"time":1790000001.234567891,"src":"10.9.1.1:50000","dst":"10.9.1.2:6800",' +
@@ -97,7 +97,7 @@ Deno.test("foundJson() writes the keys in order and leaves out what is empty", (
   assert.equal(
     foundJson(READ_DATA, ORIGIN),
     '{"time":1790000000.000000007,"src":"[fd09::2]:3260","dst":"[fd09::1]:41000",' +
-      '"protocol":"iscsi","tag":"SCSI Data-In","length":4144,"found_by":"header-chain",' +
+      '"protocol":"iscsi","revision":null,"mode":null,"tag":"SCSI Data-In","length":4144,"found_by":"header-chain",' +
       '"packet":2,"offset":0,"latency":1.500000001,"answers":"task","missing":20,' +
       '"fields":{"lun":"0001000000000000","initiatortasktag":26,"status":"CHECK CONDITION"},' +
       '"errors":["hole: 20 bytes were not captured"]}',

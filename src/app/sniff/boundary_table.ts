@@ -18,56 +18,77 @@ export type TotalReport = Omit<StreamReport, "src" | "dst" | "protocol"> & {
   readonly streams: number;
 };
 
-/** Adds streams up. */
-export function totalOf(reports: readonly StreamReport[]): TotalReport {
-  const sum = (of: (report: StreamReport) => number): number =>
-    reports.reduce((total, report) => total + of(report), 0);
-  const sets = MEANS_SETS.map(({ name }, at): SetReport => ({
-    name,
-    told: sum(({ sets }) => sets[at]!.told),
-    whole: sum(({ sets }) => sets[at]!.whole),
-    bytes: sum(({ sets }) => sets[at]!.bytes),
-    wrong: sum(({ sets }) => sets[at]!.wrong),
-  }));
-  return {
-    streams: reports.length,
-    bytes: sum(({ bytes }) => bytes),
-    lost: sum(({ lost }) => lost),
-    messages: sum(({ messages }) => messages),
-    whole: sum(({ whole }) => whole),
-    sets,
-    draft: {
-      pointers: sum(({ draft }) => draft.pointers),
-      clamped: sum(({ draft }) => draft.clamped),
-      named: sum(({ draft }) => draft.named),
-      right: sum(({ draft }) => draft.right),
-    },
-  };
+/** The same while it grows. */
+interface Sums {
+  streams: number;
+  bytes: number;
+  lost: number;
+  messages: number;
+  whole: number;
+  readonly sets: { -readonly [Name in keyof SetReport]: SetReport[Name] }[];
+  readonly draft: { -readonly [Name in keyof DraftReport]: DraftReport[Name] };
 }
 
-/** Lines of the tables. */
-export function boundaryLines(
-  reports: readonly StreamReport[],
-  total: TotalReport,
-  dropPercent: number,
-): string[] {
-  const how = dropPercent === 0
-    ? "As captured, where what all means find is taken for the truth"
-    : `With ${dropPercent} % of the segments taken away`;
-  if (reports.length === 0) return [`${how}: no message of msgr2 or iSCSI was found`];
-  const lines = [`${how}; messages that were told, and how many of those left whole:`];
-  const damaged = reports.filter(({ lost }) => lost > 0);
-  for (const report of damaged.slice(0, STREAMS_TOLD)) {
-    lines.push("", `${report.src} > ${report.dst}, ${report.protocol}`, ...tableOf(report));
+/** Collects what was judged: the sums of all streams, and the largest of those that lost something. */
+export class BoundaryTable {
+  readonly #total: Sums = {
+    streams: 0,
+    bytes: 0,
+    lost: 0,
+    messages: 0,
+    whole: 0,
+    sets: MEANS_SETS.map(({ name }) => ({ name, told: 0, whole: 0, bytes: 0, wrong: 0 })),
+    draft: { pointers: 0, clamped: 0, named: 0, right: 0 },
+  };
+  /** Largest first. */
+  readonly #largest: StreamReport[] = [];
+  #damaged = 0;
+
+  /** All streams as one. */
+  get total(): TotalReport {
+    return this.#total;
   }
-  const more = damaged.length - STREAMS_TOLD;
-  if (more > 0) lines.push("", `and ${countText(more, "more stream")}`);
-  const intact = reports.length - damaged.length;
-  if (intact > 0) lines.push("", `${countText(intact, "stream")} lost nothing`);
-  if (reports.length > 1 || intact > 0) {
-    lines.push("", `${countText(total.streams, "stream")} in all`, ...tableOf(total));
+
+  /** Takes a stream. */
+  add(report: StreamReport): void {
+    const total = this.#total;
+    total.streams++;
+    for (const name of ["bytes", "lost", "messages", "whole"] as const) total[name] += report[name];
+    for (const name of ["pointers", "clamped", "named", "right"] as const) {
+      total.draft[name] += report.draft[name];
+    }
+    total.sets.forEach((sum, at) => {
+      for (const name of ["told", "whole", "bytes", "wrong"] as const) {
+        sum[name] += report.sets[at]![name];
+      }
+    });
+    if (report.lost === 0) return;
+    this.#damaged++;
+    const place = this.#largest.findIndex(({ bytes }) => bytes < report.bytes);
+    this.#largest.splice(place < 0 ? this.#largest.length : place, 0, report);
+    if (this.#largest.length > STREAMS_TOLD) this.#largest.pop();
   }
-  return lines;
+
+  /** Lines of the tables. */
+  lines(dropPercent: number): string[] {
+    const { streams } = this.#total;
+    const how = dropPercent === 0
+      ? "As captured, where what all means find is taken for the truth"
+      : `With ${dropPercent} % of the segments taken away`;
+    if (streams === 0) return [`${how}: no message of msgr2 or iSCSI was found`];
+    const lines = [`${how}; messages that were told, and how many of those left whole:`];
+    for (const report of this.#largest) {
+      lines.push("", `${report.src} > ${report.dst}, ${report.protocol}`, ...tableOf(report));
+    }
+    const more = this.#damaged - this.#largest.length;
+    if (more > 0) lines.push("", `and ${countText(more, "more stream")}`);
+    const intact = streams - this.#damaged;
+    if (intact > 0) lines.push("", `${countText(intact, "stream")} lost nothing`);
+    if (streams > 1 || intact > 0) {
+      lines.push("", `${countText(streams, "stream")} in all`, ...tableOf(this.#total));
+    }
+    return lines;
+  }
 }
 
 function tableOf(report: TotalReport | StreamReport): string[] {

@@ -26,9 +26,8 @@ export function foundJson(found: Found, originSeconds: number, bytesMax = 0): st
   let line = `{"time":${secondsText(originSeconds, found.begin.timeNs, DECIMALS)},` +
     `"src":${textJson(ends[side])},"dst":${textJson(ends[side === 0 ? 1 : 0])},` +
     `"protocol":${textJson(found.protocol)}`;
-  if (found.revision !== "") line += `,"revision":${textJson(found.revision)}`;
-  if (found.mode !== "") line += `,"mode":${textJson(found.mode)}`;
-  line += `,"tag":${textJson(found.tag)}`;
+  line += `,"revision":${wordJson(found.revision)},"mode":${wordJson(found.mode)},` +
+    `"tag":${textJson(found.tag)}`;
   if (found.type !== "") line += `,"type":${textJson(found.type)}`;
   line += `,"length":${found.length},"found_by":${textJson(found.foundBy)},` +
     `"packet":${found.begin.packet},"offset":${found.offset}`;
@@ -75,6 +74,11 @@ function valueJson(value: unknown, depth: number): string {
 
 function hexOf(value: bigint): string {
   return value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
+}
+
+/** A key that is always there; null where there is nothing to say. */
+function wordJson(word: string): string {
+  return word === "" ? "null" : textJson(word);
 }
 
 function textJson(text: string): string {

@@ -24,6 +24,9 @@ const MESSAGES_MIN = 64;
 const NO_NUMBERS = new Float64Array(0);
 const NO_FLAGS = new Uint8Array(0);
 
+/** Losses of a side that are remembered one by one. */
+const HOLES_MAX = 1_000_000;
+
 /** A set of means, and what it is called. */
 export interface MeansSet {
   readonly name: string;
@@ -198,8 +201,7 @@ export class Judge implements ConversationFollower {
 
   #lose(side: Side, offset: number, length: number, reason: HoleReason, moment: Moment): void {
     const stream = this.#streams[side];
-    stream.lost += length;
-    stream.holes.push(offset, length);
+    stream.lose(offset, length);
     for (const finder of this.#live(side)) {
       finder.handleHole(side, offset, length, reason, moment);
     }
@@ -225,9 +227,20 @@ export class Judge implements ConversationFollower {
 class Stream {
   bytes = 0;
   lost = 0;
+  /** Offset and length by turns. */
   readonly holes: number[] = [];
   readonly rule = new UrgentRule();
   readonly #named: number[] = [];
+
+  lose(offset: number, length: number): void {
+    const { holes } = this;
+    this.lost += length;
+    const last = holes.length - 2;
+    const isNext = last >= 0 && holes[last]! + holes[last + 1]! === offset;
+    // With too many of them, what lies between two counts as lost too.
+    if (isNext || holes.length >= 2 * HOLES_MAX) holes[last + 1] = offset + length - holes[last]!;
+    else holes.push(offset, length);
+  }
 
   draft(at: number, end: number, offset: number): void {
     this.rule.handleBytes(at, end, offset);

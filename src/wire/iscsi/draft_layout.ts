@@ -15,9 +15,9 @@
  * @module
  */
 import { fail, Fault } from "../../mem/fault.ts";
-import type { Region } from "../../mem/region.ts";
-import { writeHeader } from "./fields.ts";
-import { ahsBytes, BHS_SIZE, dataBytes, expectedSn, padded } from "./header.ts";
+import { newRegion, type Region } from "../../mem/region.ts";
+import { headerFields, writeHeader } from "./fields.ts";
+import { BHS_SIZE } from "./header.ts";
 import { isAlwaysFinal } from "./layout.ts";
 import { Opcode } from "./opcode.ts";
 
@@ -36,9 +36,16 @@ const IMMEDIATE = 0x40;
 const FINAL = 0x80;
 const OPCODE_LOW = 0x1f;
 
+/** TotalAHSLength, which is zero, and DataSegmentLength. */
+const LENGTHS = 4;
 const DATA_SN = 36;
 /** A data segment has 24 bits of length. */
 const DATA_BYTES_MAX = 0xffffff;
+
+/** A header of {@linkcode writeDraftPdu}: all of them are like it but for length and DataSN. */
+const PATTERN = newRegion(BHS_SIZE);
+const FIRST_BYTE = Opcode.DataOut;
+const SECOND_BYTE = ALWAYS_ONE | DRAFT_FINAL;
 
 /** Turns a header of RFC 7143 at `at` into one of the draft, with its retry bit. */
 export function toDraftLayout({ bytes }: Region, at: number, retry: boolean): void {
@@ -85,6 +92,12 @@ export function writeDraftPdu(out: Region, at: number, size: number, sequence: n
   if (data < 0 || data > DATA_BYTES_MAX || size % 4 !== 0) {
     return fail(Fault.Field, "PDU size", -1, size, "48 or more, in steps of 4, 16 MiB at most");
   }
+  writeDraftHeader(out, at, data, sequence);
+  out.bytes.fill(sequence & 0x7f, at + BHS_SIZE, at + size);
+  return at + size;
+}
+
+function writeDraftHeader(out: Region, at: number, data: number, sequence: number): void {
   writeHeader(out, at, Opcode.DataOut, {
     "scsidata.F": true,
     datasegmentlength: data,
@@ -94,9 +107,9 @@ export function writeDraftPdu(out: Region, at: number, size: number, sequence: n
     datasn: sequence,
   });
   toDraftLayout(out, at, false);
-  out.bytes.fill(sequence & 0x7f, at + BHS_SIZE, at + size);
-  return at + size;
 }
+
+writeDraftHeader(PATTERN, 0, 0, 0);
 
 /** A PDU of {@linkcode writeDraftPdu}. */
 export class DraftPdu {
@@ -107,20 +120,43 @@ export class DraftPdu {
 
 /**
  * Reads the header of such a PDU between `at` and `end`; returns the offset after the whole PDU, which
- * may lie behind `end`, or a negated {@linkcode Fault}.
+ * may lie behind `end`, or a negated {@linkcode Fault} when the generator cannot have written it.
  */
 export function readDraftPdu(from: Region, at: number, end: number, into: DraftPdu): number {
   if (end - at < BHS_SIZE) return -Fault.Short;
-  const { bytes, view } = from;
-  if (bytes[at] !== Opcode.DataOut || bytes[at + 1] !== (ALWAYS_ONE | DRAFT_FINAL)) {
-    return fail(Fault.Field, "PDU opcode and flags", at, view.getUint16(at), "0x0590");
+  const { view } = from;
+  for (let word = 0; word < BHS_SIZE; word += 4) {
+    if (word === LENGTHS || word === DATA_SN) continue;
+    const value = view.getUint32(at + word);
+    const expected = PATTERN.view.getUint32(word);
+    if (value !== expected) {
+      return fail(Fault.Field, "PDU header", at + word, value, "that of a marked sender");
+    }
   }
-  if (expectedSn(from, at) !== 1 || ahsBytes(from, at) !== 0) {
-    return fail(Fault.Field, "PDU ExpStatSN", at, expectedSn(from, at), "1");
+  const data = view.getUint32(at + LENGTHS);
+  if (data > DATA_BYTES_MAX || data % 4 !== 0) {
+    return fail(Fault.Field, "PDU lengths", at + LENGTHS, data, "no AHS, data in steps of 4");
   }
   into.sequence = view.getUint32(at + DATA_SN);
-  into.size = BHS_SIZE + padded(dataBytes(from, at));
+  into.size = BHS_SIZE + data;
   return at + into.size;
+}
+
+/** The first place in [at, end) where such a header may begin by its first two bytes, or `end`. */
+export function findDraftPdu({ bytes }: Region, at: number, end: number): number {
+  for (let place = at; place < end; place++) {
+    if (bytes[place] !== FIRST_BYTE) continue;
+    if (place + 1 === end || bytes[place + 1] === SECOND_BYTE) return place;
+  }
+  return end;
+}
+
+/** The fields of such a PDU by RFC 7143: all else in its header is constant. */
+export function draftFields({ sequence, size }: DraftPdu): Record<string, unknown> {
+  const header = newRegion(BHS_SIZE);
+  writeDraftHeader(header, 0, size - BHS_SIZE, sequence);
+  fromDraftLayout(header, 0);
+  return { layout: "draft-wakeley-iscsi-msgbndry-00", ...headerFields(header, 0) };
 }
 
 /** Where immediate delivery is told in the flags; 0 for PDUs that cannot, or always are. */

@@ -4,14 +4,13 @@
  *
  * @module
  */
-import type { StreamReport } from "../../../proto/boundary/judge.ts";
 import { Packet } from "../../../wire/capture/packet.ts";
 import { command, Exit, parseArgs, UsageError } from "../../args.ts";
 import { readKeyring } from "../../connection_flags.ts";
 import { helpText } from "../../help.ts";
 import { printableJson } from "../../printable.ts";
 import { Progress } from "../../progress.ts";
-import { boundaryLines, totalOf } from "../../sniff/boundary_table.ts";
+import { BoundaryTable } from "../../sniff/boundary_table.ts";
 import { CaptureError, CaptureFile } from "../../sniff/capture_file.ts";
 import { judgingPipeline, type Pipeline } from "../../sniff/pipeline.ts";
 import { pipelineNotes } from "../../sniff/pipeline_counters.ts";
@@ -63,9 +62,12 @@ export async function run(words: string[]): Promise<number> {
   }
   if (paths.length === 0) throw new UsageError("Cannot judge boundaries as FILE is missing", true);
   const keyring = flags.keyring === undefined ? null : await readKeyring(flags.keyring);
-  const reports: StreamReport[] = [];
+  const table = new BoundaryTable();
   const damage = { share: flags.drop / 100, seed: flags.seed };
-  const pipeline = judgingPipeline(keyring, damage, (report) => reports.push(report));
+  const pipeline = judgingPipeline(keyring, damage, (report) => {
+    table.add(report);
+    if (flags.json) printLine(printableJson(report));
+  });
   let isDamaged = false;
   let origin = NaN;
   for (const path of paths) {
@@ -82,13 +84,11 @@ export async function run(words: string[]): Promise<number> {
     for (const note of file.notes) printError(note);
   }
   pipeline.end();
-  reports.sort((a, b) => b.bytes - a.bytes);
-  const total = totalOf(reports);
   if (flags.json) {
-    for (const report of reports) printLine(printableJson(report));
-    printLine(printableJson({ total: true, drop: damage.share, seed: damage.seed, ...total }));
+    const { seed, share: drop } = damage;
+    printLine(printableJson({ total: true, drop, seed, ...table.total }));
   } else {
-    for (const line of boundaryLines(reports, total, flags.drop)) printLine(line);
+    for (const line of table.lines(flags.drop)) printLine(line);
   }
   for (const note of pipelineNotes(pipeline)) printError(note);
   return isDamaged ? Exit.Failure : Exit.Ok;
