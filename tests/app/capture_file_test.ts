@@ -411,10 +411,13 @@ Deno.test("next() allocates nothing for a packet", () => {
     const run = (count: number): void => {
       for (let index = 0; index < count; index++) capture.next(packet);
     };
-    run(50_000);
-    const before = allocated();
-    run(500_000);
-    const bytes = (allocated() - before) / 500_000;
+    let bytes = Infinity; // the least of three: on a busy machine code is compiled late
+    for (let round = 0; round < 3; round++) {
+      run(100_000);
+      const before = allocated();
+      run(300_000);
+      bytes = Math.min(bytes, (allocated() - before) / 300_000);
+    }
     capture.close();
     assert.ok(bytes < 4, `${bytes} bytes a packet`);
   }
