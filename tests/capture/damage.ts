@@ -199,8 +199,8 @@ function acknowledges({ acknowledgment, dst, src }: Segment, data: Segment): boo
 
 /**
  * Marks starts of messages as a Linux sender does that sends the first byte of each urgent: the
- * pointer names the byte after it, and every segment that ends before it or with it tells the newest
- * one that is not further than a pointer reaches.
+ * pointer names the byte after it. A segment names the last start that it holds, and one that holds
+ * none has no mark, as with a sender that begins no message before the one before it is on the wire.
  *
  * @param startsOf offsets of the starts in the stream of a segment, in order, and that of the segment
  */

@@ -6,8 +6,11 @@ import assert from "node:assert/strict";
 import { UrgentLab } from "../../src/app/sniff/urgent_lab.ts";
 import { runTrial, type Trial, type TrialResult } from "../../src/app/sniff/urgent_measure.ts";
 import { standardUrgent } from "../../src/io/urgent_socket.ts";
+import { Fairlead } from "../app/fairlead.ts";
+import { Recording } from "../capture/captures.ts";
 import { ignoreWithoutNamespaces } from "./netns.ts";
-import { run } from "./processes.ts";
+import { hasProgram, run } from "./processes.ts";
+import { sniff } from "./sniff_lines.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
 const ignore = await ignoreWithoutNamespaces();
@@ -132,6 +135,89 @@ Deno.test("as fast as it goes, every byte arrives, and marks cost segments", {
     const { segments } = unmarked.trace;
     assert.ok(marked.trace.segments > 2 * segments, `${marked.trace.segments} for ${segments}`);
   });
+});
+
+/** With CI=true tests with a capture run, and fail without it. */
+const ignoreCaptures = ignore || !(Deno.env.get("CI") === "true" || await hasProgram("tcpdump"));
+const SENDER = "192.0.2.1";
+const LOST_PERCENT = 5;
+const SIZE = 4144;
+
+/** The last line of `sniff boundaries --json`. */
+interface BoundariesTotal {
+  readonly messages: number;
+  readonly whole: number;
+  readonly sets: readonly {
+    readonly name: string;
+    readonly told: number;
+    readonly whole: number;
+    readonly wrong: number;
+  }[];
+  readonly draft: { readonly named: number; readonly right: number };
+}
+
+/** Captures a trial: every byte must be a message's; returns what a loss of segments leaves. */
+async function boundaries(
+  lab: UrgentLab,
+  path: string,
+  traffic: Trial["traffic"],
+): Promise<BoundariesTotal> {
+  await using recording = await Recording.start(path, lab.far, lab.device, SENDER);
+  const { count } = await trial(lab, { size: SIZE, traffic });
+  await recording.end();
+  const { gaps, messages, remarks } = await sniff(path);
+  assert.deepEqual([gaps, remarks], [[], ""]);
+  assert.equal(messages.length, count);
+  for (const [index, { errors, fields, found_by, length, offset, tag }] of messages.entries()) {
+    const { datasn, layout } = fields;
+    assert.deepEqual([offset, length, datasn], [index * SIZE, SIZE, index]);
+    assert.deepEqual([found_by, errors], [index === 0 ? "start" : "length", []]);
+    assert.deepEqual([tag, layout], ["SCSI Data-Out", "draft-wakeley-iscsi-msgbndry-00"]);
+  }
+  const drop = ["--drop", `${LOST_PERCENT}`, "--seed", "1"];
+  const { code, stderr, stdout } = await Fairlead.run(
+    "sniff",
+    "boundaries",
+    path,
+    ...drop,
+    "--json",
+  );
+  assert.equal(code, 0, stderr);
+  const total = JSON.parse(stdout.trimEnd().split("\n").at(-1)!) as BoundariesTotal;
+  assert.equal(total.messages, count);
+  assert.ok(total.whole < count, "something was lost");
+  for (const { name, wrong } of total.sets) assert.equal(wrong, 0, name);
+  return total;
+}
+
+/** The messages left whole that a set of means tells, of each that there is. */
+function wholeShare({ sets, whole }: BoundariesTotal, name: string): number {
+  return sets.find((set) => set.name === name)!.whole / whole;
+}
+
+Deno.test("marks that are paced mend what lengths cannot, those behind a rate limit hardly", {
+  ignore: ignoreCaptures,
+}, async () => {
+  const directory = await Deno.makeTempDir({ prefix: "sniff_urgent_" });
+  try {
+    await withLab(async (lab) => {
+      const length = "length, over losses within a message";
+      const urgent = "length, urgent pointer";
+      const paced = await boundaries(lab, `${directory}/paced.pcap`, "paced");
+      const { named, right } = paced.draft;
+      assert.ok(named >= paced.messages / 2 && right >= named * 0.9, `${right} of ${named}`);
+      const gain = wholeShare(paced, urgent) - wholeShare(paced, length);
+      assert.ok(gain > 0.5, JSON.stringify(paced.sets));
+
+      const limited = await boundaries(lab, `${directory}/limited.pcap`, "limited");
+      const little = wholeShare(limited, urgent) - wholeShare(limited, length);
+      assert.ok(little < 0.3, JSON.stringify(limited.sets));
+      assert.ok(limited.draft.right < limited.messages * 0.3, JSON.stringify(limited.draft));
+      for (const total of [paced, limited]) assert.ok(wholeShare(total, "all") > 0.9);
+    });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 });
 
 Deno.test("measure prints its results, and leaves nothing behind", { ignore }, async () => {

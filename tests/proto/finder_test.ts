@@ -1,6 +1,6 @@
 /** The finder of one conversation: windows, gaps, which protocol, holes; with real decoders. */
 import assert from "node:assert/strict";
-import { arena, arenaTaken, give, take } from "../../src/mem/arena.ts";
+import { arena, arenaTaken, give, take, takeSpare } from "../../src/mem/arena.ts";
 import { Finder, type FinderOptions, FinderTally } from "../../src/proto/boundary/finder.ts";
 import { type Found, type Gap, Moment, type Side } from "../../src/proto/boundary/found.ts";
 import { IscsiShared } from "../../src/proto/boundary/iscsi_conversation.ts";
@@ -261,4 +261,26 @@ Deno.test("what a message announced and its stream's end cut off was never on th
   const last = run.told[0].at(-1)!;
   assert.deepEqual([last.tag, last.missing], ["MSG", 0]);
   assert.equal(last.length, stream.placed.at(-1)!.length - 100);
+});
+
+Deno.test("without memory for a window its bytes are a hole, and what comes later is found", () => {
+  const stream = messages(30, 3000);
+  const run = new Run({ keepsBytes: true });
+  run.give(0, stream.bytes.subarray(0, 26)); // the banner
+  // All but what is reserved for others is taken.
+  const blocks: number[] = [];
+  for (let bytes = 128 * 1024 * 1024; bytes >= 4096; bytes /= 2) {
+    for (let block = takeSpare(bytes); block >= 0; block = takeSpare(bytes)) blocks.push(block);
+  }
+  run.give(0, stream.bytes.subarray(26, 5000));
+  run.give(0, stream.bytes.subarray(5000, 8000));
+  for (const block of blocks) give(block);
+  for (let at = 8000; at < stream.length; at += 1448) {
+    run.give(0, stream.bytes.subarray(at, Math.min(at + 1448, stream.length)));
+  }
+  run.end();
+  run.assertTiled(0);
+  const told = run.told[0];
+  assert.ok(told.some(({ missing, tag }) => tag === "gap" || missing > 0));
+  assert.ok(told.filter(({ tag }) => tag === "MSG").length >= 26, `${told.length}`);
 });

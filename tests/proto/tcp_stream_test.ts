@@ -276,14 +276,17 @@ opened("an acknowledged gap is a hole when 24 more segments came behind it", (ri
   assert.equal(told[25], "0 25 y @29");
 });
 
-opened("segments of the other side count too, and what waited is told before their bytes", (rig) => {
-  rig.up(1, "b");
-  rig.down(0, "", { ack: 2 });
-  for (let index = 0; index < 23; index++) rig.down(index, "z", { ack: 2 });
-  assert.equal(rig.told().length, 23);
-  rig.down(23, "z", { ack: 2 });
-  assert.deepEqual(rig.told(), ["0 0 hole 1 acknowledged @4", "0 1 b @4", "1 23 z @29"]);
-});
+opened(
+  "segments of the other side count too, and what waited is told before their bytes",
+  (rig) => {
+    rig.up(1, "b");
+    rig.down(0, "", { ack: 2 });
+    for (let index = 0; index < 23; index++) rig.down(index, "z", { ack: 2 });
+    assert.equal(rig.told().length, 23);
+    rig.down(23, "z", { ack: 2 });
+    assert.deepEqual(rig.told(), ["0 0 hole 1 acknowledged @4", "0 1 b @4", "1 23 z @29"]);
+  },
+);
 
 opened("without an acknowledgement no number of segments makes a hole", (rig) => {
   rig.up(1, "b");

@@ -1,13 +1,13 @@
 /**
  * One connection of a sender that marks its PDUs by urgent data (`fairlead sniff send`): iSCSI in the
  * bit layout of draft-wakeley-iscsi-msgbndry-00 section 3.3, in the one form that this sender writes.
- * RFC 7143 forbids that form, so that no PDU of real iSCSI is one; 40 of its 48 bytes are constant.
+ * RFC 7143 forbids that form, so that no PDU of real iSCSI is one; 41 of its 48 bytes are constant.
  *
  * ```text
  *  Start --the form at offset 0--> Header --> Body --> Header where the length says
  *    | not from the start            | none there, or a hole over it
  *    +-----------> Lost <------------+
- *                   +--> Header: two headers in a chain and one more; one that a pointer names and one
+ *                   +--> Header: three headers that lead to each other, or two, a pointer to the first
  * ```
  *
  * A stream that begins as something else is never asked for again: another decoder has it.
@@ -15,7 +15,12 @@
  * @module
  */
 import { arena } from "../../mem/arena.ts";
-import { DraftPdu, draftFields, findDraftPdu, readDraftPdu } from "../../wire/iscsi/draft_layout.ts";
+import {
+  draftFields,
+  DraftPdu,
+  findDraftPdu,
+  readDraftPdu,
+} from "../../wire/iscsi/draft_layout.ts";
 import { BHS_SIZE } from "../../wire/iscsi/header.ts";
 import { Opcode, pduName } from "../../wire/iscsi/opcode.ts";
 import { Found, FoundBy, Moment } from "./found.ts";
@@ -27,7 +32,7 @@ import { Means } from "./side_decoder.ts";
 const PDU_BYTES_MAX = 1024 * 1024;
 /** Headers that wait for the next one: several only where data contains such headers too. */
 const CANDIDATES_MAX = 8;
-/** One byte tells most other streams, two tell all. */
+/** The first bytes of a stream tell most others apart, before a whole header is there. */
 const TELLING_BYTES = 2;
 
 const State = { Start: 0, Lost: 1, Header: 2, Body: 3 } as const;

@@ -22,6 +22,7 @@
 import { arena, blockBytes, give, takeSpare } from "../../mem/arena.ts";
 import type { Conversation, HoleReason } from "../capture/conversation.ts";
 import type { ConversationFollower } from "../capture/conversation_table.ts";
+import { DraftConversation } from "./draft_conversation.ts";
 import { type Found, type FoundSink, Moment, type Side } from "./found.ts";
 import { IscsiConversation } from "./iscsi_conversation.ts";
 import type { IscsiShared } from "./iscsi_conversation.ts";
@@ -136,6 +137,7 @@ class Race {
     const makers = [
       (sides: [SideContext, SideContext]) => new Msgr2Conversation(sides, msgr2),
       (sides: [SideContext, SideContext]) => new IscsiConversation(sides, iscsi),
+      (sides: [SideContext, SideContext]) => new DraftConversation(sides, iscsi),
     ];
     const [first, second] = this.readers as [SideReader, SideReader];
     makers.forEach((make, lane) => {
@@ -268,8 +270,7 @@ class SideReader implements UrgentStarts {
     this.#reached = offset + end - at;
     const wanted = this.#wanted();
     if (wanted >= this.#reached) return;
-    if (this.#kept > 0) {
-      this.#append(at, end, moment);
+    if (this.#kept > 0 && this.#append(at, end)) {
       this.#give(this.#block, this.#block + this.#kept, this.#start);
     } else {
       this.#first.copy(moment);
@@ -347,25 +348,25 @@ class SideReader implements UrgentStarts {
     const wanted = this.#wanted();
     if (wanted >= this.#reached) return;
     const from = at + Math.max(0, wanted - offset);
-    if (!this.#reserve(end - from)) {
-      this.#overflow();
+    const length = end - from;
+    if (!this.#reserve(length)) {
+      this.#overflow(this.#reached - length, length);
       return;
     }
     arena.bytes.copyWithin(this.#block, from, end);
-    this.#start = this.#reached - (end - from);
-    this.#kept = end - from;
+    this.#start = this.#reached - length;
+    this.#kept = length;
   }
 
-  #append(at: number, end: number, moment: Moment): void {
+  /** Adds bytes to the window; false when they have no room, and then the window is lost, too. */
+  #append(at: number, end: number): boolean {
     if (!this.#reserve(this.#kept + end - at)) {
-      this.#overflow();
-      // Whoever lost its bytes starts anew with these, where they lie.
-      this.#start = this.#reached - (end - at);
-      this.#first.copy(moment);
-      if (!this.#reserve(end - at)) return;
+      this.#overflow(this.#start, this.#kept);
+      return false;
     }
     arena.bytes.copyWithin(this.#block + this.#kept, at, end);
     this.#kept += end - at;
+    return true;
   }
 
   /** Drops what nobody wants any more from the front of the window. */
@@ -397,11 +398,8 @@ class SideReader implements UrgentStarts {
   }
 
   /** There is no room for what is wanted again: to the decoders these bytes are lost. */
-  #overflow(): void {
-    const offset = this.#start;
-    const length = this.#kept;
+  #overflow(offset: number, length: number): void {
     this.#dropWindow();
-    if (length === 0) return;
     for (const lane of this.#lanes) {
       if (lane.wanted < offset + length) lane.wanted = lane.decoder.handleHole(offset, length);
     }

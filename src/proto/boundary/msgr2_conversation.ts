@@ -18,9 +18,4 @@ export class Msgr2Conversation implements ConversationDecoder {
     const link = new Msgr2Link(shared, sides[0].conversation.number);
     this.sides = [new Msgr2Side(sides[0], link), new Msgr2Side(sides[1], link)];
   }
-
-  /** How often both sides were lost. */
-  get losses(): number {
-    return this.sides[0].losses + this.sides[1].losses;
-  }
 }

@@ -75,8 +75,6 @@ const GO_ON = -1;
 
 /** One side. */
 export class Msgr2Side implements SideDecoder {
-  /** How often it was lost: no frame stood where one was due, or a hole took its place. */
-  losses = 0;
   readonly #context: SideContext;
   readonly #link: Msgr2Link;
   readonly #teller: Msgr2Teller;
@@ -432,7 +430,6 @@ export class Msgr2Side implements SideDecoder {
   }
 
   #lose(from: number): void {
-    this.losses++;
     this.#position = from;
     this.#phase = Phase.Lost;
   }
@@ -548,7 +545,6 @@ export class Msgr2Side implements SideDecoder {
   }
 
   #loseSealed(from: number): void {
-    this.losses++;
     this.#unsearched = from - this.#position;
     this.#position = from;
     this.#phase = Phase.SealedLost;
