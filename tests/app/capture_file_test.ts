@@ -1,6 +1,5 @@
 /** Capture files read in chunks of any size and written with comments: splits, damage, pipes, memory. */
 import assert from "node:assert/strict";
-import { getHeapStatistics } from "node:v8";
 import { arena, arenaTaken } from "../../src/mem/arena.ts";
 import { type ByteSource, CaptureError, CaptureFile } from "../../src/app/sniff/capture_file.ts";
 import { CaptureWriter } from "../../src/app/sniff/capture_writer.ts";
@@ -398,47 +397,4 @@ function hasTshark(): boolean {
   } catch {
     return false;
   }
-}
-
-Deno.test("next() allocates nothing for a packet", () => {
-  const packets = Array.from({ length: 1000 }, () => segment({ ...PEER, data: "x".repeat(100) }));
-  for (const file of [pcapFile(packets), pcapngFile(packets)]) {
-    const isPcapng = file[0] === 0x0a;
-    const start = isPcapng ? 28 + 32 : 24;
-    const endless = repeating(file, start);
-    const capture = new CaptureFile("endless", endless, -1);
-    const packet = new Packet();
-    const run = (count: number): void => {
-      for (let index = 0; index < count; index++) capture.next(packet);
-    };
-    let bytes = Infinity; // the least of three: on a busy machine code is compiled late
-    for (let round = 0; round < 3; round++) {
-      run(100_000);
-      const before = allocated();
-      run(300_000);
-      bytes = Math.min(bytes, (allocated() - before) / 300_000);
-    }
-    capture.close();
-    assert.ok(bytes < 4, `${bytes} bytes a packet`);
-  }
-});
-
-/** A file whose packets, from `start` on, come again and again. */
-function repeating(bytes: Uint8Array, start: number): ByteSource {
-  let at = 0;
-  return {
-    readSync(into: Uint8Array): number {
-      const count = Math.min(into.length, bytes.length - at);
-      into.set(bytes.subarray(at, at + count));
-      at += count;
-      if (at === bytes.length) at = start;
-      return count;
-    },
-    close(): void {},
-  };
-}
-
-function allocated(): number {
-  return (getHeapStatistics() as unknown as { total_allocated_bytes: number })
-    .total_allocated_bytes;
 }

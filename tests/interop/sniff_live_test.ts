@@ -14,7 +14,7 @@ import {
   Target,
 } from "../capture/captures.ts";
 import { NamespacePair } from "./netns.ts";
-import { Daemon } from "./processes.ts";
+import { Daemon, must } from "./processes.ts";
 import { type Lines, readLines, sniff } from "./sniff_lines.ts";
 
 const ignore = await ignoreWithoutCaptures();
@@ -60,3 +60,19 @@ for (const device of ["lo", "cable0"] as const) {
     }
   });
 }
+
+Deno.test({ name: "sniff --live ends when its interface is removed", ignore }, async () => {
+  const directory = await Deno.makeTempDir({ prefix: "sniff_live_" });
+  try {
+    await using pair = await NamespacePair.create();
+    const argv = [Deno.execPath(), "run", "-A", MAIN, "sniff", "--live", "cable0"];
+    await using daemon = Daemon.start(pair.within(pair.near, argv), `${directory}/live`);
+    const begun = (): boolean => daemon.output().includes("Capturing on");
+    await daemon.until("the capture has begun", begun, DEADLINE_MS);
+    await must(["ip", "-n", pair.near, "link", "del", "cable0"]);
+    assert.equal(await daemon.exited, 1);
+    assert.match(daemon.output(), /Cannot capture on cable0 any more: it was removed/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});

@@ -9,6 +9,7 @@ import { Poller, Ready } from "../../io/epoll.ts";
 import { Errno, errnoText } from "../../io/errno.ts";
 import { libcRefusal } from "../../io/libc.ts";
 import { EVERY_INTERFACE, Hardware, PacketCapture } from "../../io/packet_capture.ts";
+import { interfaceIndex } from "../../io/packet_socket.ts";
 import type { CaptureFilter } from "../../wire/capture/filter.ts";
 import { LinkType } from "../../wire/capture/link_layer.ts";
 import type { Packet } from "../../wire/capture/packet.ts";
@@ -35,7 +36,9 @@ export interface LiveOptions {
 export class LiveCapture {
   /** Since 1970: what times count from. 0 before the first packet. */
   originSeconds = 0;
+  readonly #name: string;
   readonly #capture: PacketCapture;
+  #isGone = false;
   readonly #poller = new Poller(1);
   #count = 0;
   #next = 0;
@@ -67,10 +70,11 @@ export class LiveCapture {
           `layer: current value is hardware type ${hardware}`,
       );
     }
-    return new LiveCapture(capture);
+    return new LiveCapture(interfaceName, capture);
   }
 
-  private constructor(capture: PacketCapture) {
+  private constructor(name: string, capture: PacketCapture) {
+    this.#name = name;
     this.#capture = capture;
     this.#poller.add(capture.fd, 0, Ready.In);
   }
@@ -119,6 +123,11 @@ export class LiveCapture {
     return this.#capture.drops;
   }
 
+  /** Whether the interface was removed: nothing comes any more. */
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
   /** Packets that were handed out. */
   get received(): number {
     return this.#number;
@@ -139,7 +148,10 @@ export class LiveCapture {
     const count = this.#capture.receive();
     this.#next = 0;
     this.#count = Math.max(0, count);
-    // An interface that goes down is told once, and comes back by itself.
+    // An interface that goes down is told once and comes back by itself; one that is removed does not.
+    if (count < 0 && count !== -Errno.Eagain && this.#name !== EVERY_INTERFACE) {
+      this.#isGone = interfaceIndex(this.#name) < 0;
+    }
     return count > 0;
   }
 }

@@ -140,8 +140,11 @@ export class SniffJob {
     return damage === null;
   }
 
-  /** Reads an interface until a signal, `--packets` or `--seconds`. */
-  async readLive(name: string): Promise<void> {
+  /**
+   * Reads an interface until a signal, `--packets` or `--seconds`; false when the interface is removed
+   * before that.
+   */
+  async readLive(name: string): Promise<boolean> {
     const { promiscuous, seconds = Infinity } = this.#flags;
     const filter = this.#filter ?? undefined;
     const capture = LiveCapture.open(name, { ...(filter && { filter }), promiscuous });
@@ -154,7 +157,7 @@ export class SniffJob {
     printError(`Capturing on ${printable(name)}; Ctrl-C ends it`);
     try {
       let begun = false;
-      while (!stopped && !this.#isEnough() && performance.now() < untilMs) {
+      while (!stopped && !capture.isGone && !this.#isEnough() && performance.now() < untilMs) {
         let left = LIVE_PACKETS_MAX;
         while (left > 0 && !this.#isEnough() && capture.next(this.#packet)) {
           if (!begun) {
@@ -180,6 +183,8 @@ export class SniffJob {
       `${countText(this.#packets, "packet")}, ${this.#dropped} dropped by the kernel` +
         (this.#dropped > 0 ? ": narrow it with --filter" : ""),
     );
+    if (capture.isGone) printError(`Cannot capture on ${printable(name)} any more: it was removed`);
+    return !capture.isGone;
   }
 
   /** Writes out what waits. */

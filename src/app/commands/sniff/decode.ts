@@ -108,8 +108,8 @@ export async function run(words: string[]): Promise<number> {
   for (const file of files) checkFile(file);
   const job = await SniffJob.make(flags);
   try {
-    if (flags.live !== undefined) await job.readLive(flags.live);
-    else if (!job.readFiles(files)) return Exit.Failure;
+    const isWell = flags.live === undefined ? job.readFiles(files) : await job.readLive(flags.live);
+    if (!isWell) return Exit.Failure;
   } finally {
     job.close();
   }
