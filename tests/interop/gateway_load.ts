@@ -9,6 +9,7 @@
  * @module
  */
 import { printError, printLine } from "../../src/app/terminal.ts";
+import { readCounts } from "./durable_counts.ts";
 
 /** Of each message. */
 const MESSAGE_BYTES = 256;
@@ -119,24 +120,6 @@ async function sendTcp(port: number, perSecond: number): Promise<Durable> {
     }
   }
   return { sent: next, durable };
-}
-
-/** Reads the numbers of durable lines that the gateway writes, until the connection ends. */
-async function readCounts(conn: Deno.TcpConn, told: (count: number) => void): Promise<void> {
-  const buffer = new Uint8Array(4096);
-  const decoder = new TextDecoder();
-  let rest = "";
-  try {
-    for (;;) {
-      const count = await conn.read(buffer);
-      if (count === null) return;
-      const lines = `${rest}${decoder.decode(buffer.subarray(0, count))}`.split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) told(Number(line));
-    }
-  } catch {
-    // the connection broke: what was told counts
-  }
 }
 
 async function writeFile(path: string, perSecond: number): Promise<Durable> {

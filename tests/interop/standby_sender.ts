@@ -8,6 +8,7 @@
  * @module
  */
 import { printLine } from "../../src/app/terminal.ts";
+import { readCounts } from "./durable_counts.ts";
 
 /** What it has seen. */
 export interface SenderReport {
@@ -151,24 +152,6 @@ class Sender {
     clearInterval(stall);
     close(conn);
     await reading;
-  }
-}
-
-/** Calls `told` with each number that the gateway writes, until the connection ends. */
-async function readCounts(conn: Deno.TcpConn, told: (count: number) => void): Promise<void> {
-  const buffer = new Uint8Array(4096);
-  const decoder = new TextDecoder();
-  let rest = "";
-  try {
-    for (;;) {
-      const count = await conn.read(buffer);
-      if (count === null) return;
-      const lines = `${rest}${decoder.decode(buffer.subarray(0, count))}`.split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) told(Number(line));
-    }
-  } catch {
-    // it broke: what was told counts
   }
 }
 

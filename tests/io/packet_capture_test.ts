@@ -21,6 +21,7 @@ import { CaptureFilter, FILTER_PRIMITIVES_MAX } from "../../src/wire/capture/fil
 import { LinkType } from "../../src/wire/capture/link_layer.ts";
 import { Packet } from "../../src/wire/capture/packet.ts";
 import { TcpFlag, TcpSegment } from "../../src/wire/capture/tcp.ts";
+import { testUnshared, unshared } from "./unshared.ts";
 
 const ENODEV = 19;
 const EAGAIN = 11;
@@ -322,38 +323,14 @@ const CASES: Readonly<Record<string, () => void | Promise<void>>> = {
   },
 };
 
-/** Runs a command where the network is its own, and it is root; `null`: it cannot be. */
-async function unshared(command: readonly string[]): Promise<Deno.CommandOutput | null> {
-  try {
-    return await new Deno.Command("unshare", {
-      args: ["-Urn", "sh", "-c", `${PREPARE}; exec "$@"`, "sh", ...command],
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      signal: AbortSignal.timeout(60_000),
-    }).output();
-  } catch {
-    return null; // no such program
-  }
-}
+const ALONE = `${PREPARE};`;
 
 if (import.meta.main) {
   await CASES[Deno.args[0]!]!();
   Deno.exit(0); // a capture may be open
 } else {
-  const none = (await unshared(["ip", "link", "show", "tun0"]))?.success !== true;
-  for (const name of Object.keys(CASES)) {
-    Deno.test({
-      name,
-      ignore: none && Deno.env.get("CI") !== "true",
-      fn: async () => {
-        const program = new URL(import.meta.url).pathname;
-        const done = await unshared([Deno.execPath(), "run", "-A", "--no-check", program, name]);
-        assert.ok(done !== null, "there is no unshare(1)");
-        assert.equal(done.code, 0, new TextDecoder().decode(done.stderr));
-      },
-    });
-  }
+  const isThere = (await unshared(ALONE, ["ip", "link", "show", "tun0"]))?.success === true;
+  testUnshared(import.meta.url, Object.keys(CASES), ALONE, isThere);
 
   Deno.test("without privilege a capture is refused, with the remedy", () => {
     if (Deno.uid() === 0) assert.equal(PacketCapture.open("none0", PLAIN), -ENODEV);

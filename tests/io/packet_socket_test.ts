@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { Errno } from "../../src/io/errno.ts";
 import { interfaceIndex, PacketSocket } from "../../src/io/packet_socket.ts";
+import { testUnshared, unshared } from "./unshared.ts";
 
 const ENODEV = 19;
 const ENETDOWN = 100;
@@ -100,36 +101,12 @@ const CASES: Readonly<Record<string, () => void | Promise<void>>> = {
   },
 };
 
-/** Runs a command where the network is its own, and it is root; `null`: it cannot be. */
-async function unshared(command: readonly string[]): Promise<Deno.CommandOutput | null> {
-  try {
-    return await new Deno.Command("unshare", {
-      args: ["-Urn", "sh", "-c", `${PREPARE} && exec "$@"`, "sh", ...command],
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      signal: AbortSignal.timeout(60_000),
-    }).output();
-  } catch {
-    return null; // no such program
-  }
-}
+const ALONE = `${PREPARE} &&`;
 
 if (import.meta.main) await CASES[Deno.args[0]!]!();
 else {
-  const none = (await unshared(["true"]))?.success !== true;
-  for (const name of Object.keys(CASES)) {
-    Deno.test({
-      name,
-      ignore: none && Deno.env.get("CI") !== "true",
-      fn: async () => {
-        const program = new URL(import.meta.url).pathname;
-        const done = await unshared([Deno.execPath(), "run", "-A", "--no-check", program, name]);
-        assert.ok(done !== null, "there is no unshare(1)");
-        assert.equal(done.code, 0, new TextDecoder().decode(done.stderr));
-      },
-    });
-  }
+  const isThere = (await unshared(ALONE, ["true"]))?.success === true;
+  testUnshared(import.meta.url, Object.keys(CASES), ALONE, isThere);
 
   Deno.test("without privilege a packet socket is refused", () => {
     const { state } = Deno.permissions.querySync({ name: "ffi" });

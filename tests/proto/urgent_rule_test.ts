@@ -5,12 +5,10 @@
 import assert from "node:assert/strict";
 import { arena, give, take } from "../../src/mem/arena.ts";
 import { UrgentRule } from "../../src/proto/boundary/urgent_rule.ts";
-import {
-  pointedSequence,
-  Reading,
-  readingOf,
-  startSequence,
-} from "../../src/wire/iscsi/urgent_start.ts";
+import { Moment } from "../../src/proto/boundary/found.ts";
+import { ConversationTable } from "../../src/proto/capture/conversation_table.ts";
+import { TcpFlag, TcpSegment } from "../../src/wire/capture/tcp.ts";
+import { Reading, readingOf } from "../../src/wire/iscsi/urgent_start.ts";
 
 const SECOND_NS = 1_000_000_000;
 /** The first two bytes of a header by the draft: bit 7 clear, bit 7 set. */
@@ -42,17 +40,48 @@ function starts(rule: UrgentRule): number[] {
 }
 
 Deno.test("SEQ wraps: SEQ fffffffc UP 11 -> start 6", () => {
-  assert.equal(pointedSequence(0xfffffffc, 11), 7);
-  assert.equal(startSequence(0xfffffffc, 11, SECOND), 6);
-  assert.equal(startSequence(0xfffffffc, 11, FIRST), 7);
-  assert.equal(startSequence(0, 0, SECOND), 0xffffffff);
-  assert.equal(startSequence(0xffffffff, 1, FIRST), 0);
+  for (const [pointed, start] of [[SECOND, 6], [FIRST, 7]] as const) {
+    const rule = new UrgentRule();
+    const table = new ConversationTable(() => ({
+      handleBytes: (_side, at, end, offset) => rule.handleBytes(at, end, offset),
+      handleHole: () => {},
+      handleUrgent: (_side, offset, length, pointer, { timeNs }) =>
+        rule.handleUrgent(offset, length, pointer, timeNs),
+      handleEnd: () => {},
+      close: () => {},
+    }));
+    const at = take(64);
+    arena.bytes.fill(pointed, at, at + 64);
+    const tcp = new TcpSegment();
+    tcp.sourcePort = 5000;
+    tcp.destinationPort = 3260;
+    const send = (sequence: number, flags: number, bytes: number): void => {
+      tcp.sequence = sequence;
+      tcp.flags = flags;
+      tcp.dataAt = at;
+      tcp.dataEnd = at + bytes;
+      tcp.dataBytes = bytes;
+      table.handleSegment(tcp, new Moment());
+    };
+    const first = 0xfffffff0; // the sequence number of offset 0
+    send(first - 1, TcpFlag.Syn, 0);
+    send(first, TcpFlag.Ack, 12);
+    tcp.urgentPointer = 11;
+    send(0xfffffffc, TcpFlag.Ack | TcpFlag.Urg, 20);
+    assert.deepEqual(starts(rule).map((offset) => (first + offset) >>> 0), [start]);
+    table.end(new Moment());
+    give(at);
+  }
 });
 
 Deno.test("bit 7 clear is RFC 1122 and starts at p, bit 7 set is BSD and starts at p - 1", () => {
   for (let byte = 0; byte < 256; byte++) {
-    assert.equal(readingOf(byte), byte < 128 ? Reading.Rfc1122 : Reading.Bsd);
-    assert.equal(startSequence(1000, 20, byte), byte < 128 ? 1020 : 1019);
+    const isBsd = byte >= 128;
+    assert.equal(readingOf(byte), isBsd ? Reading.Bsd : Reading.Rfc1122);
+    const rule = new UrgentRule();
+    rule.handleUrgent(1000, 100, 20, 0);
+    feed(rule, new Array<number>(100).fill(byte), 1000);
+    assert.deepEqual(starts(rule), [isBsd ? 1019 : 1020]);
   }
 });
 

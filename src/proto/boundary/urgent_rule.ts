@@ -13,7 +13,7 @@
  *    draft's: two thirds of its PDUs have bit 7 of the second byte clear (measured).
  * 8. From the start on the owner goes by lengths.
  *
- * Offsets count in the stream; the sequence numbers behind them wrap in wire/iscsi/urgent_start.ts.
+ * Offsets count in the stream; the sequence numbers behind them wrap in proto/capture/tcp_stream.ts.
  *
  * @module
  */

@@ -447,7 +447,7 @@ export class TcpStream {
     then.packet = this.#finPacket;
   }
 
-  /** After everything that may have moved what is expected: what is waited for now, and until when. */
+  /** After everything that may have moved what is expected: says what is waited for, and how long. */
   #settle(nowNs: number): void {
     this.waiting = this.#isWaiting();
     this.#plain = !this.waiting && this.#fin < 0;

@@ -22,18 +22,7 @@ export const Reading = {
 /** One of {@linkcode Reading}. */
 export type Reading = (typeof Reading)[keyof typeof Reading];
 
-/** The sequence number that a pointer names: arithmetic of TCP, modulo 2^32. */
-export function pointedSequence(sequence: number, pointer: number): number {
-  return (sequence + pointer) >>> 0;
-}
-
 /** Which reading the byte that the pointer names speaks for. */
 export function readingOf(byte: number): Reading {
   return (byte & BIT_7) === 0 ? Reading.Rfc1122 : Reading.Bsd;
-}
-
-/** Where the message starts by what the pointed byte says; sequence numbers, modulo 2^32. */
-export function startSequence(sequence: number, pointer: number, byte: number): number {
-  const back = readingOf(byte) === Reading.Bsd ? 1 : 0;
-  return pointedSequence(sequence, pointer - back);
 }
