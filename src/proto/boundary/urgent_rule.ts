@@ -55,9 +55,8 @@ export class UrgentRule implements UrgentStarts {
   readonly #waitingSince: number[] = [];
   #waitingCount = 0;
 
-  // Places that pointers name, and what their byte says: a ring.
+  // Places that pointers name, whose byte was there: a ring.
   readonly #pointed: number[] = [];
-  readonly #isBsd: number[] = [];
   #newest = 0;
 
   readonly #raw: number[] = [];
@@ -113,14 +112,6 @@ export class UrgentRule implements UrgentStarts {
     return this.#find(offset) >= 0 || this.#find(offset + 1) >= 0;
   }
 
-  /** The reading by which `offset` is a start; empty when no pointer names it. */
-  readingAt(offset: number): Reading | "" {
-    const here = this.#find(offset);
-    const behind = this.#find(offset + 1);
-    if (here >= 0 && (behind < 0 || this.#isBsd[here] === 0)) return Reading.Rfc1122;
-    return behind >= 0 ? Reading.Bsd : "";
-  }
-
   /**
    * The next start that the rule gives by bit 7 alone, before any header was looked at: what the
    * draft is worth by itself. -1 when there is none; the oldest are dropped when nobody asks.
@@ -154,7 +145,6 @@ export class UrgentRule implements UrgentStarts {
     if (isBsd) this.counters.set++;
     else this.counters.clear++;
     this.#pointed[this.#newest] = place;
-    this.#isBsd[this.#newest] = isBsd ? 1 : 0;
     this.#newest = (this.#newest + 1) % POINTED_MAX;
     // The byte before these may be in a hole: then the start is not there to be read.
     if (isBsd && place === offset && this.#reached !== offset) return;
