@@ -46,6 +46,11 @@ const COMMANDS: CommandSet["entries"] = {
     summary: "messages of msgr2 and iSCSI in captures or live; boundaries after losses",
     load: () => import("./app/commands/sniff.ts"),
   },
+  overlay: {
+    summary:
+      "a virtual network over many boxes, formed as a whole or not at all: rd, om, plan, apply",
+    load: () => import("./app/commands/overlay.ts"),
+  },
   ceph: {
     summary: "any monitor command of a Ceph cluster",
     load: () => import("./app/commands/ceph.ts"),

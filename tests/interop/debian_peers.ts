@@ -358,6 +358,8 @@ const TOOLS: Record<string, string[]> = {
   mosquitto_pub: ["mosquitto-clients"],
   mount: ["mount"],
   nft: ["nftables"],
+  openssl: ["openssl"],
+  ping: ["iputils-ping"],
   strace: ["strace"],
   sysctl: ["procps"],
   tcpdump: ["tcpdump"],

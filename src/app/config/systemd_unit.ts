@@ -384,7 +384,7 @@ function sandboxLines({ paths, standby }: Needs, touched: readonly string[]): st
 }
 
 /** This program as it runs now: the compiled binary, or a script of deno. */
-function thisProgram(): string[] {
+export function thisProgram(): string[] {
   if (Deno.build.standalone) return [Deno.execPath()];
   // In one bundled file this module is that file.
   const { url } = import.meta;
@@ -404,7 +404,7 @@ function isTemporary(path: string): boolean {
 }
 
 /** systemd.syntax(7) "Quoting", and `%` of systemd.unit(5) "Specifiers". */
-function quote(word: string): string {
+export function quote(word: string): string {
   const escaped = word.replaceAll("%", "%%");
   if (/^[\w@%+=:,./-]+$/.test(escaped)) return escaped;
   const inner = escaped.replaceAll(/[\\"]/g, "\\$&").replaceAll(/\p{Cc}/gu, (sign) => {

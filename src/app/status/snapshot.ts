@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { OverlayDaemonView } from "../overlay/overlay_view.ts";
 import type { StandbyView } from "../standby/standby_view.ts";
 
 /** Something that an operator should know about until it is over. */
@@ -115,7 +116,7 @@ export interface UpstreamStatus {
 
 /** All of it. */
 export interface Snapshot {
-  role: "gateway" | "hub" | "standby";
+  role: "gateway" | "hub" | "standby" | "overlay";
   name: string;
   version: string;
   nowMs: number;
@@ -131,6 +132,8 @@ export interface Snapshot {
   /** Paths of the path manager, when it runs, and the other box of a pair. */
   paths?: { name: string; state: string; text: string }[];
   standby?: StandbyView;
+  /** A resource daemon or a manager of overlays. */
+  overlay?: OverlayDaemonView;
   /** The last events, newest last, fifty at most. */
   events: { atMs: number; text: string }[];
   process: { rssBytes: number; heapBytes: number; cpuSeconds: number; openFiles: number };

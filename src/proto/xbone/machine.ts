@@ -124,6 +124,8 @@ export interface ManagerRecord {
   /** Without keys; empty before CONFIG. */
   readonly plans: readonly NodePlan[];
   readonly generation: number;
+  /** True while not everybody is known to have the keys of this generation. */
+  readonly rekeying?: boolean;
   readonly leaseMs: number;
 }
 
@@ -285,6 +287,8 @@ export interface Offer {
   readonly mtu: number;
   readonly capabilities: readonly string[];
   readonly overlaysMax: number;
+  /** An INVITE that is refused is answered with the reason; unless it is set, with silence. */
+  readonly tellsRefusals?: boolean;
 }
 
 /** Who may do what: null allows, a text refuses and says why. `overlays` are those it has here already. */

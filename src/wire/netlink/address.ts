@@ -7,7 +7,13 @@
 import { fail, Fault } from "../../mem/fault.ts";
 import type { Region } from "../../mem/region.ts";
 import { Family } from "../inet.ts";
-import { Attribute, attributeBytes, attributeU32, readAttribute } from "./attribute.ts";
+import {
+  Attribute,
+  attributeBytes,
+  attributeU32,
+  attributeU8,
+  readAttribute,
+} from "./attribute.ts";
 import { beginNlmsg, endNlmsg, type Nlmsg, NlmsgFlag } from "./nlmsg.ts";
 import { RtmType } from "./rtnetlink.ts";
 
@@ -21,6 +27,7 @@ const IFADDRMSG_SIZE = 8;
 const ADDRESS = 1; // IFA_ADDRESS: the peer's, on a point-to-point link
 const LOCAL = 2; // IFA_LOCAL: our own, where IFA_ADDRESS may be another
 const IFA_FLAGS = 8; // IFA_FLAGS: all 32 bits of them
+const IFA_PROTO = 11; // IFA_PROTO
 
 /** IFA_F_*. */
 export const AddressFlag = {
@@ -45,6 +52,8 @@ export class InterfaceAddress {
   scope = 0;
   /** Bits of {@linkcode AddressFlag}. */
   flags = 0;
+  /** Who gave it: 0 when nobody said, 1 to 3 the kernel. */
+  protocol = 0;
   /** Our own, IPv4 in the first four bytes. */
   readonly local: Uint8Array = new Uint8Array(16);
   /** The other end's on a point-to-point link, else our own again. */
@@ -78,6 +87,7 @@ export function readAddress(from: Region, message: Nlmsg, into: InterfaceAddress
   into.flags = view.getUint8(info + FLAGS);
   into.scope = view.getUint8(info + SCOPE);
   into.index = view.getUint32(info + INDEX, true);
+  into.protocol = 0;
   const { local, peer } = into;
   local.fill(0);
   peer.fill(0);
@@ -96,6 +106,7 @@ export function readAddress(from: Region, message: Nlmsg, into: InterfaceAddress
       read = attributeBytes(from, attribute, size, peer);
       hasPeer = true;
     } else if (type === IFA_FLAGS) read = into.flags = attributeU32(from, attribute);
+    else if (type === IFA_PROTO) read = into.protocol = attributeU8(from, attribute);
     if (read < 0) return read;
   }
   if (!hasLocal && !hasPeer && size > 0) {

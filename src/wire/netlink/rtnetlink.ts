@@ -13,6 +13,15 @@ export const RtmType = {
   NewAddress: 20,
   DelAddress: 21,
   GetAddress: 22,
+  NewRoute: 24,
+  DelRoute: 25,
+  GetRoute: 26,
+  NewRule: 32,
+  DelRule: 33,
+  GetRule: 34,
+  NewQdisc: 36,
+  DelQdisc: 37,
+  GetQdisc: 38,
 } as const;
 
 /** RTNLGRP_*: what NETLINK_ADD_MEMBERSHIP takes. */

@@ -32,6 +32,12 @@ export interface StepKind<R extends StepRecord> {
   undo(record: R): void | Promise<void>;
   /** What is not as it should be: a line each. */
   drift(record: R): readonly string[];
+  /**
+   * Takes `next` in the place of `old`, which has the same `about`; absent where no secret is.
+   *
+   * @throws with the reason; then it is as before
+   */
+  rekey?(old: R, next: R, secret: unknown): void | Promise<void>;
 }
 
 /** A step to be taken, and what it needs that is never written down. */

@@ -1,0 +1,589 @@
+/**
+ * The overlay manager, OM of the X-Bone control protocol: takes specifications from operators, invites,
+ * selects, dispatches and configures nodes, and keeps what became of it. Invited by a manager above it is a
+ * resource itself. The decisions are those of Manager and Resource; here are their ports.
+ *
+ * @module
+ */
+import { nowMs } from "../../io/clock.ts";
+import { randomHex, sha256Hex } from "../../io/pki.ts";
+import { Design } from "../../proto/xbone/design.ts";
+import {
+  type Candidate,
+  type MachineTools,
+  type ManagerEvent,
+  type ManagerRecord,
+  overlayKey,
+  TIMERS,
+  type Timers,
+} from "../../proto/xbone/machine.ts";
+import { Manager } from "../../proto/xbone/manager.ts";
+import { REFUSED } from "../../proto/xbone/manager_upkeep.ts";
+import type { OverlaySpec } from "../../proto/xbone/overlay_spec.ts";
+import { Resource } from "../../proto/xbone/resource.ts";
+import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
+import type { AckInvite, Body, Message } from "../../wire/xbone/messages.ts";
+import { hostPort } from "../address_text.ts";
+import type { ManagerConfig } from "../config/overlay_manager_config.ts";
+import { delay } from "../delay.ts";
+import type { Alarms, Journal } from "../status/journal.ts";
+import { ControlClient } from "./control_client.ts";
+import { ControlDatagrams } from "./control_datagrams.ts";
+import { type AnswerTo, ControlServer, envelope } from "./control_server.ts";
+import { type Identity, loadIdentity, type Peer } from "./identity.ts";
+import { type Driven, MachineRunner } from "./machine_runner.ts";
+import { OverlayEntry, type OverlayMemo } from "./overlay_entry.ts";
+import { type OverlayPlan, planOf } from "./overlay_plan.ts";
+import type { OverlayProgress, OverlayView } from "./overlay_view.ts";
+import { RecordStore } from "./record_store.ts";
+import { SignedDatagrams, type Signer } from "./signed_datagram.ts";
+import { specDigest } from "./spec.ts";
+import { underlayOf } from "./underlay.ts";
+
+/** Overlays at once. */
+const OVERLAYS_MAX = 64;
+const EPOCH_BYTES = 8;
+/** Of a status: beyond what probes may take themselves. */
+const STATUS_SLACK_MS = 2000;
+const PROBE_WAIT_MS = 1500;
+/** Records of the part that answers managers above. */
+const ABOVE = "above:";
+
+/** What it is opened with. */
+export interface ManagerServiceOptions {
+  readonly config: ManagerConfig;
+  readonly journal: Journal;
+  readonly alarms: Alarms;
+}
+
+/** Hears what happens while overlays are formed. */
+export type ProgressListener = (overlay: string, progress: OverlayProgress) => void;
+
+/** The running manager. */
+export class ManagerService {
+  readonly identity: Identity;
+  readonly #options: ManagerServiceOptions;
+  readonly #tools: MachineTools;
+  readonly #runner: MachineRunner;
+  readonly #client: ControlClient;
+  /** By their keys; a name may have a second one that is on its way out. */
+  readonly #entries = new Map<string, OverlayEntry>();
+  readonly #driven = new Map<string, Driven>();
+  readonly #listeners = new Set<ProgressListener>();
+  readonly #tickets = new Map<number, AnswerTo>();
+  /** Answers to questions that reserve nothing, by epoch. */
+  readonly #asking = new Map<string, Map<string, Candidate>>();
+  readonly #resource: Resource | null;
+  #ticket = 0;
+  #server: ControlServer | null = null;
+  #down: ControlDatagrams | null = null;
+  #up: ControlDatagrams | null = null;
+
+  /**
+   * Reads keys and records, listens, and goes on where it was.
+   *
+   * @throws with the remedy
+   */
+  static async open(options: ManagerServiceOptions): Promise<ManagerService> {
+    const { config } = options;
+    const identity = await loadIdentity(config.identity);
+    if (identity.role !== "manager") {
+      throw new Error(
+        `Cannot be an overlay manager as the certificate's role must be manager: current value is ` +
+          `${identity.role}, make one with fairlead overlay keys node NAME --role manager`,
+      );
+    }
+    const records = await RecordStore.open(`${config.state}/records`);
+    const service = new ManagerService(options, identity, records);
+    await service.#listen();
+    service.#restore(records.load());
+    service.#runner.pump();
+    return service;
+  }
+
+  private constructor(options: ManagerServiceOptions, identity: Identity, records: RecordStore) {
+    const { alarms, config } = options;
+    this.#options = options;
+    this.identity = identity;
+    this.#tools = { node: identity.name, timers: timersOf(config), sha256: sha256Hex };
+    // Wall time: numbers grow over restarts, unless the clock is set back.
+    this.#client = new ControlClient(identity, Date.now() * 1000);
+    this.#runner = new MachineRunner({
+      records,
+      multicast: (body, ttl) => this.#invite(body, ttl),
+      unicast: (to, body) => this.#answerInvite(to, body),
+      request: (to, body, waitMs) => this.#client.request(to, body, waitMs),
+      answer: (ticket, body) => {
+        this.#tickets.get(ticket)?.(body);
+        this.#tickets.delete(ticket);
+      },
+      tell: (key, event) => this.#tell(key, event),
+      trouble: (text) => {
+        if (text === null) alarms.clear("overlay_record");
+        else alarms.raise("overlay_record", "error", text);
+      },
+    });
+    this.#resource = config.above === false ? null : this.#makeResource(config);
+  }
+
+  /** Every overlay, by name. */
+  list(): OverlayView[] {
+    return [...this.#entries.values()].map((entry) => entry.view())
+      .sort((a, b) => a.name < b.name ? -1 : 1);
+  }
+
+  /** Hears progress until what it returns is called. */
+  listen(listener: ProgressListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /**
+   * Forms an overlay; returns when it is ACTIVE, or READY when it is held. The same one again changes
+   * nothing.
+   *
+   * @throws when it does not become, naming node and reason, after everything was undone
+   */
+  async create(
+    spec: OverlaySpec,
+    hold: boolean,
+    replace: boolean,
+  ): Promise<{ overlay: OverlayView; unchanged: boolean }> {
+    const digest = specDigest(spec, sha256Hex);
+    const present = this.#living(spec.name);
+    if (present !== null) {
+      const { manager: { state }, memo } = present;
+      const same = memo.digest === digest;
+      if (same && state === "ACTIVE" && present.lost.length === 0) {
+        return { overlay: present.view(), unchanged: true };
+      }
+      const mayGo = same ? state === "ACTIVE" : replace;
+      if (!mayGo) throw new Error(inTheWay(present, digest));
+      await this.destroy(spec.name);
+    }
+    if (this.#entries.size >= OVERLAYS_MAX) {
+      throw new Error(
+        `Cannot form overlay ${spec.name} as there may be ${OVERLAYS_MAX}: destroy one first`,
+      );
+    }
+    const entry = this.#begin(spec, digest, hold);
+    const done = entry.when(({ event }) => event === "reached" || event === "gone");
+    const driven = this.#driven.get(entry.manager.key)!;
+    entry.manager.start(nowMs());
+    this.#runner.add(driven);
+    await done;
+    return { overlay: this.#formed(entry), unchanged: false };
+  }
+
+  /** Goes on with an overlay that was held. */
+  async config(name: string): Promise<OverlayView> {
+    const entry = this.#entry(name);
+    if (entry.manager.state !== "READY") {
+      throw new Error(
+        `Cannot configure overlay ${name} as it must be READY: current state is ` +
+          `${entry.manager.state}, only apply --hold waits for it`,
+      );
+    }
+    const done = entry.when(({ event }) => event === "reached" || event === "gone");
+    entry.manager.configure(nowMs());
+    this.#runner.pump();
+    await done;
+    return this.#formed(entry);
+  }
+
+  /** Ends one that is not ACTIVE; what nodes did not answer. */
+  async cancel(name: string): Promise<readonly string[]> {
+    const entry = this.#entry(name);
+    if (entry.manager.state === "ACTIVE") {
+      throw new Error(
+        `Cannot cancel overlay ${name} as it is ACTIVE: fairlead overlay destroy ${name} ends it`,
+      );
+    }
+    return await this.#end(entry, "cancelled by the operator");
+  }
+
+  /** Ends one, whatever its state; the nodes that did not answer, which are tried on. */
+  async destroy(name: string): Promise<readonly string[]> {
+    return await this.#end(this.#entry(name), "destroyed by the operator");
+  }
+
+  /** Probes every link, or with 0 reads counters only. */
+  async status(name: string, probes: number): Promise<OverlayView> {
+    const entry = this.#entry(name);
+    const { manager } = entry;
+    if (manager.state !== "ACTIVE") return entry.view();
+    const told = entry.when(({ event }) => event === "status" || event === "gone");
+    manager.status(probes, PROBE_WAIT_MS, nowMs());
+    this.#runner.pump();
+    const late = new AbortController();
+    await Promise.race([
+      told,
+      delay(this.#tools.timers.probeMs + PROBE_WAIT_MS + STATUS_SLACK_MS, late.signal),
+    ]);
+    late.abort();
+    return entry.view();
+  }
+
+  /** Who answers an invitation that reserves nothing. */
+  async discover(): Promise<Candidate[]> {
+    const epoch = randomHex(EPOCH_BYTES);
+    const found = new Map<string, Candidate>();
+    this.#asking.set(epoch, found);
+    const nobody = { count: 0, os: ["any"] };
+    const { inviteMs, rings } = this.#tools.timers;
+    for (const ttl of rings) {
+      this.#invite({
+        verb: "invite",
+        ...{ application: "overlay", name: "discover", version: "", level: 0, epoch },
+        ...{ host: nobody, router: nobody, meta: 0, subs: [], routing: "static", qos: false },
+        ...{ encryption: "none", script: null, ttl, replyTo: "", holdMs: 0 },
+        path: [this.identity.name],
+      }, ttl);
+      await delay(inviteMs);
+    }
+    this.#asking.delete(epoch);
+    return [...found.values()].sort((a, b) => a.node < b.node ? -1 : 1);
+  }
+
+  /** What {@linkcode create} would do; nothing is touched. */
+  async plan(spec: OverlaySpec): Promise<OverlayPlan> {
+    const present = this.#living(spec.name);
+    const digest = specDigest(spec, sha256Hex);
+    const before = present === null ? [] : present.manager.record.plans;
+    const unchanged = present?.memo.digest === digest && present.manager.state === "ACTIVE";
+    const design = new Design(spec, randomHex(EPOCH_BYTES), randomHex);
+    const candidates = unchanged ? [] : await this.discover();
+    return planOf({ spec, digest, design, candidates, before, unchanged });
+  }
+
+  /** Ends it; overlays stay, until their leases are over or the manager comes back. */
+  async close(): Promise<void> {
+    this.#runner.close();
+    this.#client.close();
+    await this.#down?.close();
+    await this.#up?.close();
+    await this.#server?.close();
+  }
+
+  #begin(spec: OverlaySpec, digest: string, hold: boolean): OverlayEntry {
+    const epoch = randomHex(EPOCH_BYTES);
+    const design = new Design(spec, epoch, randomHex);
+    const memo: OverlayMemo = { spec, digest, sinceMs: Date.now() };
+    const { application, encryption, name, revisit, routing, script, version } = spec;
+    const manager = new Manager(this.#tools, {
+      ...{ name, application, version, epoch, level: 0, path: [] },
+      ...{ need: design.need, revisit, routing, encryption },
+      qos: spec.rateBits > 0 || spec.links.some(({ rateBits }) => rateBits > 0),
+      script: script === null
+        ? null
+        : { name: script.name, script: script.script, sha256: script.sha256 },
+      hold: hold ? "ready" : "none",
+      probe: true,
+      memo,
+      holdMs: 0,
+    }, design);
+    return this.#enter(manager, memo);
+  }
+
+  #enter(manager: Manager, memo: OverlayMemo): OverlayEntry {
+    const entry = new OverlayEntry(manager, memo);
+    this.#entries.set(manager.key, entry);
+    this.#driven.set(manager.key, drivenManager(manager));
+    return entry;
+  }
+
+  #restore(records: ReadonlyMap<string, unknown>): void {
+    const now = nowMs();
+    for (const [key, record] of records) {
+      if (key.startsWith(ABOVE)) {
+        this.#resource?.restore(key.slice(ABOVE.length), record, now);
+        continue;
+      }
+      const kept = record as ManagerRecord;
+      const memo = kept.order.memo as OverlayMemo;
+      const design = new Design(memo.spec, kept.order.epoch, randomHex);
+      const manager = Manager.restore(this.#tools, kept, design, now);
+      this.#enter(manager, memo);
+      this.#runner.add(this.#driven.get(manager.key)!);
+    }
+  }
+
+  #tell(key: string, event: ManagerEvent): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    entry.handle(event, Date.now());
+    const { name } = entry.manager.record.order;
+    const { alarms, journal } = this.#options;
+    switch (event.event) {
+      case "progress":
+        for (const listener of this.#listeners) listener(name, event);
+        break;
+      case "reached":
+        if (event.state === "ACTIVE") journal.note(`Overlay ${name} is up: every link was probed`);
+        break;
+      case "failed":
+        journal.event("error", "overlay_failed", failureText(name, event.failure), { name });
+        break;
+      case "gone":
+        this.#gone(key, name, event.orphans);
+        break;
+      case "cleaned":
+        journal.note(`Overlay ${name}: node ${event.node} is clean at last`);
+        if (entry.view().orphans.length === 0) this.#forget(key);
+        break;
+      case "silent":
+        alarms.raise(
+          `overlay_silent_${name}_${event.node}`,
+          "warning",
+          `Node ${event.node} of overlay ${name} does not answer: look at it, or wait`,
+        );
+        break;
+      case "refreshed":
+        for (const { node, state } of event.nodes) {
+          alarms.clear(`overlay_silent_${name}_${node}`);
+          const code = `overlay_lost_${name}_${node}`;
+          if (state !== REFUSED) alarms.clear(code);
+          else {
+            const remedy = `fairlead overlay apply with the same specification forms it again`;
+            alarms.raise(
+              code,
+              "error",
+              `Node ${node} has nothing of overlay ${name} any more: ${remedy}`,
+            );
+          }
+        }
+        break;
+    }
+  }
+
+  #gone(key: string, name: string, orphans: readonly string[]): void {
+    const { journal } = this.#options;
+    if (orphans.length === 0) {
+      journal.note(`Overlay ${name} is gone: nothing is left of it`);
+      return this.#forget(key);
+    }
+    journal.event(
+      "warning",
+      "overlay_orphans",
+      `Overlay ${name} is gone, but ${orphans.join(", ")} did not answer: they are tried on, and ` +
+        "undo it themselves when their lease is over",
+      { name },
+    );
+  }
+
+  #forget(key: string): void {
+    const driven = this.#driven.get(key);
+    if (driven !== undefined) this.#runner.remove(driven);
+    this.#driven.delete(key);
+    this.#entries.delete(key);
+  }
+
+  #living(name: string): OverlayEntry | null {
+    for (const entry of this.#entries.values()) {
+      const { record: { order }, state } = entry.manager;
+      if (order.name === name && state !== "IDLE") return entry;
+    }
+    return null;
+  }
+
+  #entry(name: string): OverlayEntry {
+    const entry = this.#living(name);
+    if (entry !== null) return entry;
+    const names = this.list().map((overlay) => overlay.name);
+    throw new Error(
+      `Cannot find overlay: current value is "${name}", ` +
+        (names.length === 0 ? "there is none" : `there are ${names.join(", ")}`),
+    );
+  }
+
+  async #end(entry: OverlayEntry, reason: string): Promise<readonly string[]> {
+    const gone = entry.when(({ event }) => event === "gone");
+    entry.manager.destroy(nowMs(), reason);
+    this.#runner.pump();
+    const event = await gone;
+    return event.event === "gone" ? event.orphans : [];
+  }
+
+  #formed(entry: OverlayEntry): OverlayView {
+    const { failure } = entry;
+    if (failure === null) return entry.view();
+    const { name } = entry.manager.record.order;
+    const { orphans } = entry.view();
+    const left = orphans.length === 0
+      ? "everything was undone"
+      : `${orphans.join(", ")} did not answer and will be undone later`;
+    throw new Error(`${failureText(name, failure)}; ${left}`);
+  }
+
+  async #listen(): Promise<void> {
+    const { config } = this.#options;
+    const group = config.group === false ? null : parseAddress(config.group);
+    const signed = new SignedDatagrams(this.identity);
+    const { host, port } = parseAddress(config.listen);
+    const onRefused = (reason: string, from: string): void => {
+      this.#options.journal.event(
+        "warning",
+        "overlay_refused",
+        `Not heard from ${from}: ${reason}`,
+        { name: from },
+      );
+    };
+    this.#down = await ControlDatagrams.open({
+      host: group?.host.includes(":") === true ? "::" : "0.0.0.0",
+      port: 0,
+      group: null,
+      interface: config.interface ?? "",
+      signed,
+      onMessage: (message, signer) => this.#ackInvite(message, signer),
+      onRefused,
+    });
+    if (config.above === false) return;
+    const above = parseAddress(config.above);
+    this.#server = await ControlServer.open({
+      host,
+      port,
+      identity: this.identity,
+      onRequest: (body, peer, answer) => this.#request(body, peer, answer),
+      onRefused,
+    });
+    this.#up = await ControlDatagrams.open({
+      host: above.host.includes(":") ? "::" : "0.0.0.0",
+      port: above.port,
+      group: above.host,
+      interface: config.interface ?? "",
+      signed,
+      onMessage: ({ body }, signer, from) => {
+        if (signer.role !== "manager") return onRefused(`${signer.name} is no manager`, from);
+        if (body.verb !== "invite" && body.verb !== "release") return;
+        if (signer.name === this.identity.name) return; // our own, looped back
+        const replyTo = body.verb === "invite" && body.replyTo !== "" ? body.replyTo : from;
+        this.#resource!.handleRequest(signer.name, body, -1, replyTo, nowMs());
+        this.#runner.pump();
+      },
+      onRefused,
+    });
+  }
+
+  #makeResource(config: ManagerConfig): Resource {
+    const above = parseAddress(config.above === false ? "" : config.above);
+    const { port } = parseAddress(config.listen);
+    const { mtu, source } = underlayOf(config.interface, hostPort(above.host, above.port));
+    const resource = new Resource(
+      this.#tools,
+      () => ({
+        type: "meta",
+        hostname: Deno.hostname(),
+        ipaddr: source,
+        port,
+        os: Deno.build.os,
+        mtu,
+        capabilities: [],
+        overlaysMax: OVERLAYS_MAX,
+      }),
+      () => null,
+      (order) => new Manager(this.#tools, order, null),
+    );
+    this.#runner.add({
+      pollOutput: () => {
+        const output = resource.pollOutput();
+        return output?.kind === "journal" ? { ...output, key: `${ABOVE}${output.key}` } : output;
+      },
+      pollDeadline: () => resource.pollDeadline(),
+      handleDeadline: (now) => resource.handleDeadline(now),
+      handleAnswer: (from, body, now) => resource.handleAnswer(from, body, now),
+      handleUnreachable: (to, body, reason, now) =>
+        resource.handleUnreachable(to, body, reason, now),
+    });
+    return resource;
+  }
+
+  #request(body: Body, peer: Peer, answer: AnswerTo): void {
+    const ticket = ++this.#ticket;
+    this.#tickets.set(ticket, answer);
+    this.#resource!.handleRequest(peer.name, body, ticket, "", nowMs());
+    this.#runner.pump();
+  }
+
+  #ackInvite({ body }: Message, { name, role }: Signer): void {
+    if (body.verb !== "ack-invite" && body.verb !== "nack") return;
+    if (body.verb === "ack-invite" && (body.type === "meta") !== (role === "manager")) return;
+    const asking = this.#asking.get(body.epoch);
+    if (asking !== undefined) {
+      if (body.verb === "ack-invite") asking.set(name, candidateOf(name, body));
+      return;
+    }
+    const entry = this.#entries.get(overlayKey(body.name, body.epoch));
+    if (entry !== undefined) entry.manager.handleMessage(name, body, nowMs());
+    else this.#resource?.handleAnswer(name, body, nowMs());
+    this.#runner.pump();
+  }
+
+  #invite(body: Body, ttl: number): void {
+    const { config } = this.#options;
+    const message = envelope(this.#client.next(), body);
+    const group = config.group === false ? null : parseAddress(config.group);
+    if (group !== null) this.#down!.send(message, group.host, group.port, ttl);
+    for (const node of config.nodes) {
+      const { host, port } = parseAddress(node);
+      this.#down!.send(message, host, port, 0);
+    }
+  }
+
+  #answerInvite(to: string, body: Body): void {
+    const { host, port } = parseAddress(to);
+    this.#up!.send(envelope(this.#client.next(), body), host, port, 0);
+  }
+}
+
+/** A sentence: who refused what, and why. */
+export function failureText(
+  name: string,
+  { node, phase, reason, step }: {
+    readonly node: string;
+    readonly phase: string;
+    readonly reason: string;
+    readonly step: string;
+  },
+): string {
+  const who = node === "" ? "" : `node ${node}: `;
+  const at = step === "" ? "" : `${step}: `;
+  return `Cannot form overlay ${name} in ${phase} as ${who}${at}${reason}`;
+}
+
+function inTheWay({ manager, memo }: OverlayEntry, digest: string): string {
+  const { record: { order: { name } }, state } = manager;
+  if (memo.digest === digest) {
+    return `Cannot form overlay ${name} as it is being formed or ended: current state is ${state}, ` +
+      `see fairlead overlay status ${name}`;
+  }
+  return `Cannot form overlay ${name} as another one of that name is there: its digest is ` +
+    `${memo.digest.slice(0, 12)}, this one's ${
+      digest.slice(0, 12)
+    }; add --replace, which destroys it ` +
+    "first, or take another name";
+}
+
+function candidateOf(node: string, ack: AckInvite): Candidate {
+  const { capabilities, free, guests, hostname, ipaddr, mtu, os, port, type } = ack;
+  return { node, host: ipaddr, port, type, hostname, os, mtu, capabilities, free, guests };
+}
+
+function drivenManager(manager: Manager): Driven {
+  return {
+    pollOutput: () => manager.pollOutput(),
+    pollDeadline: () => manager.pollDeadline(),
+    handleDeadline: (now) => manager.handleDeadline(now),
+    handleAnswer: (from, body, now) => manager.handleMessage(from, body, now),
+    handleUnreachable: (to, body, reason, now) => manager.handleUnreachable(to, body, reason, now),
+  };
+}
+
+function timersOf({ rings, timers }: ManagerConfig): Timers {
+  const { config, delete: deleteMs, dispatch, invite, lease, probe, refresh, select, user } =
+    timers;
+  return {
+    ...TIMERS,
+    ...{ rings, inviteMs: invite, selectMs: select, dispatchMs: dispatch, userMs: user },
+    ...{ configMs: config, probeMs: probe, deleteMs, refreshMs: refresh, leaseMs: lease },
+  };
+}

@@ -1,0 +1,50 @@
+/**
+ * This box as overlays configure it: all kinds of steps together, as its own configuration allows them.
+ *
+ * @module
+ */
+import type { ResourceConfig } from "../../config/overlay_resource_config.ts";
+import { associationStep, espCapable } from "./association_step.ts";
+import { endpointStep } from "./endpoint_step.ts";
+import { hostsStep } from "./hosts_step.ts";
+import { NodeConfigurer } from "./node_configurer.ts";
+import { peersStep } from "./peers_step.ts";
+import { scriptStep } from "./script_step.ts";
+import type { StepKind, StepRecord } from "./step.ts";
+
+/** Who no script ever runs as. */
+const NOBODY = { folder: null, user: "nobody", group: "", urls: false, deadlineMsMax: 0 };
+
+const PASSABLE = 0o711;
+
+/** Opens the node of a resource daemon. */
+export async function openNode({ hosts, script, state }: ResourceConfig): Promise<NodeConfigurer> {
+  const policy = script === false
+    ? NOBODY
+    : { ...script, group: "", deadlineMsMax: script.deadlineSeconds * 1000 };
+  const node = await NodeConfigurer.open({
+    stateDirectory: state,
+    namespace: "",
+    kinds: [
+      associationStep(""),
+      endpointStep(""),
+      hostsStep(hosts === false ? undefined : hosts),
+      peersStep(`${state}/overlays`),
+      scriptStep(policy, `${state}/scripts`),
+    ] as unknown as StepKind<StepRecord>[],
+    esp: () => espCapable(""),
+  });
+  // A script's user must get to its own folder; journals and records are in others of their own.
+  if (script !== false) await Deno.chmod(state, PASSABLE);
+  return node;
+}
+
+/** Only to look for orphans: no kind of step but the kernel's own. */
+export async function openOrphans(state: string): Promise<NodeConfigurer> {
+  return await NodeConfigurer.open({
+    stateDirectory: state,
+    namespace: "",
+    kinds: [],
+    esp: () => false,
+  });
+}

@@ -1,0 +1,188 @@
+/**
+ * One overlay of a manager: its machine, what its nodes told, and who waits for it.
+ *
+ * @module
+ */
+import type { Failure, ManagerEvent } from "../../proto/xbone/machine.ts";
+import type { Manager } from "../../proto/xbone/manager.ts";
+import { REFUSED } from "../../proto/xbone/manager_upkeep.ts";
+import type { OverlaySpec } from "../../proto/xbone/overlay_spec.ts";
+import type { LinkState, NodeState } from "../../wire/xbone/messages.ts";
+import type { Association, NodePlan, PlanLink, Visit } from "../../wire/xbone/node_plan.ts";
+import type {
+  OverlayLinkView,
+  OverlayNodeView,
+  OverlayProgress,
+  OverlayView,
+} from "./overlay_view.ts";
+
+/** What is kept over a restart beside the machine's own record. */
+export interface OverlayMemo {
+  readonly spec: OverlaySpec;
+  readonly digest: string;
+  readonly sinceMs: number;
+}
+
+type Waiter = (event: ManagerEvent) => boolean;
+
+/** One overlay. */
+export class OverlayEntry {
+  readonly manager: Manager;
+  readonly memo: OverlayMemo;
+  failure: Failure | null = null;
+  #progress: OverlayProgress | null = null;
+  #orphans: readonly string[] = [];
+  #probedMs: number | null = null;
+  readonly #states = new Map<string, NodeState>();
+  readonly #silent = new Set<string>();
+  readonly #links = new Map<string, LinkState>();
+  readonly #waiters = new Set<Waiter>();
+
+  constructor(manager: Manager, memo: OverlayMemo) {
+    this.manager = manager;
+    this.memo = memo;
+  }
+
+  /** Boxes that have nothing of it any more: their lease was over, or they were made anew. */
+  get lost(): readonly string[] {
+    return [...this.#states.values()].filter(({ state }) => state === REFUSED).map(({ node }) =>
+      node
+    );
+  }
+
+  /** Takes an event of its machine. */
+  handle(event: ManagerEvent, wallMs: number): void {
+    switch (event.event) {
+      case "progress": {
+        const { done, node, of, phase, text } = event;
+        this.#progress = { phase, node, text, done, of };
+        break;
+      }
+      case "failed":
+        this.failure = event.failure;
+        break;
+      case "gone":
+        this.#orphans = event.orphans;
+        break;
+      case "cleaned":
+        this.#orphans = this.#orphans.filter((node) => node !== event.node);
+        break;
+      case "refreshed":
+        this.#take(event.nodes);
+        break;
+      case "silent":
+        this.#silent.add(event.node);
+        break;
+      case "status":
+        this.#take(event.status.nodes);
+        this.#probedMs = wallMs;
+        for (const link of event.status.links) this.#links.set(`${link.node} ${link.link}`, link);
+        break;
+    }
+    for (const waiter of [...this.#waiters]) {
+      if (waiter(event)) this.#waiters.delete(waiter);
+    }
+  }
+
+  /** Resolves with the first event that `wanted` takes. */
+  when(wanted: Waiter): Promise<ManagerEvent> {
+    return new Promise((resolve) => {
+      this.#waiters.add((event) => {
+        if (!wanted(event)) return false;
+        resolve(event);
+        return true;
+      });
+    });
+  }
+
+  /** What it is now. */
+  view(): OverlayView {
+    const { memo: { digest, sinceMs, spec }, manager: { record, state } } = this;
+    const { order: { epoch, name }, pinned, plans, selected } = record;
+    const boxes = new Map(pinned.map((each) => [each.node, each]));
+    return {
+      name,
+      epoch,
+      state,
+      digest,
+      topology: spec.topology,
+      sinceMs,
+      probedMs: this.#probedMs,
+      nodes: plans.flatMap(({ node, visits }) =>
+        visits.map((visit): OverlayNodeView => {
+          const told = this.#states.get(node);
+          return {
+            name: visit.name,
+            role: visit.role,
+            address: visit.address,
+            network: visit.network,
+            node,
+            hostname: boxes.get(node)?.hostname ?? "",
+            ipaddr: boxes.get(node)?.ipaddr ?? "",
+            state: told?.state ?? "",
+            silent: this.#silent.has(node),
+            drift: told?.drift ?? [],
+          };
+        })
+      ),
+      links: linksOf(plans).map(({ link, plan, visit }) => this.#link(link, visit, plan)),
+      managers: selected.filter(({ type }) => type === "meta").map(({ node, sub }) => ({
+        sub,
+        node,
+      })),
+      failure: this.failure,
+      orphans: this.#orphans,
+      progress: this.#progress,
+    };
+  }
+
+  #take(nodes: readonly NodeState[]): void {
+    for (const each of nodes) {
+      this.#states.set(each.node, each);
+      this.#silent.delete(each.node);
+    }
+  }
+
+  #link(link: PlanLink, visit: Visit, { associations, node }: NodePlan): OverlayLinkView {
+    const near = this.#links.get(`${node} ${link.name}`);
+    const far = this.#links.get(`${link.peerNode} ${link.name}`);
+    const both = near !== undefined && far !== undefined;
+    const protects = ({ port, remote }: Association): boolean =>
+      remote === link.remote && port === link.port;
+    return {
+      name: link.name,
+      ends: [visit.name, link.peer],
+      addresses: [link.address, link.peerAddress],
+      vni: link.vni,
+      port: link.port,
+      mtu: link.mtu,
+      rateBits: link.rateBits,
+      encrypted: associations.some(protects),
+      network: visit.network,
+      sent: both ? near.sent + far.sent : null,
+      answered: both ? near.answered + far.answered : null,
+      rttUs: both && near.answered > 0 ? near.rttUs : null,
+      rxBytes: near?.rxBytes ?? null,
+      txBytes: near?.txBytes ?? null,
+      rxPackets: near?.rxPackets ?? null,
+      txPackets: near?.txPackets ?? null,
+      errors: near?.errors ?? null,
+    };
+  }
+}
+
+/** Each link once, from its first end. */
+function linksOf(
+  plans: readonly NodePlan[],
+): { link: PlanLink; visit: Visit; plan: NodePlan }[] {
+  const seen = new Set<string>();
+  return plans.flatMap((plan) =>
+    plan.visits.flatMap((visit) =>
+      visit.links.filter(({ name }) => {
+        const isNew = !seen.has(name);
+        seen.add(name);
+        return isNew;
+      }).map((link) => ({ link, visit, plan }))
+    )
+  );
+}

@@ -1,0 +1,279 @@
+/**
+ * The resource daemon of an overlay, RD of the X-Bone control protocol: hears invitations, answers them with
+ * what this box has, and becomes what it is configured to be. The decisions are those of Resource; here are
+ * its ports.
+ *
+ * @module
+ */
+import { nowMs } from "../../io/clock.ts";
+import { sha256Hex } from "../../io/pki.ts";
+import { type Acl, type Offer, TIMERS } from "../../proto/xbone/machine.ts";
+import { Resource } from "../../proto/xbone/resource.ts";
+import type { Body, LinkState, Message } from "../../wire/xbone/messages.ts";
+import type { ResourceConfig } from "../config/overlay_resource_config.ts";
+import type { Alarms, Journal } from "../status/journal.ts";
+import { hostPort } from "../address_text.ts";
+import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
+import { ControlClient } from "./control_client.ts";
+import { ControlDatagrams } from "./control_datagrams.ts";
+import { type AnswerTo, ControlServer, envelope } from "./control_server.ts";
+import { type Identity, loadIdentity, type Peer } from "./identity.ts";
+import { probeLinks } from "./link_probe.ts";
+import { type Box, MachineRunner } from "./machine_runner.ts";
+import { openNode } from "./node/open_node.ts";
+import type { Underlay } from "./node/route_kernel.ts";
+import type { NodeConfigurer } from "./node/node_configurer.ts";
+import type { ResourceDaemonView } from "./overlay_view.ts";
+import { RecordStore } from "./record_store.ts";
+import { SignedDatagrams, type Signer } from "./signed_datagram.ts";
+import { underlayOf } from "./underlay.ts";
+
+/** What it is opened with. */
+export interface ResourceServiceOptions {
+  readonly config: ResourceConfig;
+  readonly journal: Journal;
+  readonly alarms: Alarms;
+}
+
+/** The running daemon. */
+export class ResourceService {
+  readonly identity: Identity;
+  readonly #options: ResourceServiceOptions;
+  readonly #node: NodeConfigurer;
+  readonly #resource: Resource;
+  readonly #runner: MachineRunner;
+  readonly #client: ControlClient;
+  readonly #tickets = new Map<number, AnswerTo>();
+  readonly #offer: Offer;
+  #ticket = 0;
+  #server: ControlServer | null = null;
+  #datagrams: ControlDatagrams | null = null;
+
+  /**
+   * Reads keys and journals, undoes what a dead daemon left half done, and listens.
+   *
+   * @throws with the remedy
+   */
+  static async open(options: ResourceServiceOptions): Promise<ResourceService> {
+    const { config } = options;
+    const identity = await loadIdentity(config.identity);
+    const records = await RecordStore.open(`${config.state}/records`);
+    const node = await openNode(config);
+    const underlay = underlayOf(config.address, config.group === false ? null : config.group);
+    const service = new ResourceService(options, identity, records, node, underlay);
+    await service.#listen();
+    for (const [key, record] of records.load()) service.#resource.restore(key, record, nowMs());
+    service.#runner.pump();
+    return service;
+  }
+
+  private constructor(
+    options: ResourceServiceOptions,
+    identity: Identity,
+    records: RecordStore,
+    node: NodeConfigurer,
+    underlay: Underlay,
+  ) {
+    this.#options = options;
+    this.identity = identity;
+    this.#node = node;
+    const { config } = options;
+    const capabilities = node.capabilities();
+    this.#offer = {
+      type: config.role,
+      hostname: Deno.hostname(),
+      ipaddr: underlay.source,
+      port: parseAddress(config.listen).port,
+      os: Deno.build.os,
+      mtu: underlay.mtu,
+      capabilities: [
+        ...capabilities,
+        ...(config.hosts === false ? [] : ["hosts"]),
+        ...(config.script === false ? [] : ["script"]),
+      ],
+      overlaysMax: config.overlays,
+      tellsRefusals: config.refusals,
+    };
+    // Wall time: numbers grow over restarts, unless the clock is set back.
+    this.#client = new ControlClient(identity, Date.now() * 1000);
+    this.#resource = new Resource(
+      {
+        node: identity.name,
+        timers: { ...TIMERS, leaseMsMax: config.leaseSeconds * 1000 },
+        sha256: sha256Hex,
+      },
+      () => this.#offer,
+      aclOf(config.acl),
+      null,
+    );
+    this.#runner = new MachineRunner({
+      records,
+      box: this.#box(),
+      multicast: () => {},
+      unicast: (to, body) => this.#send(to, body),
+      request: (to, body, waitMs) => this.#client.request(to, body, waitMs),
+      answer: (ticket, body) => {
+        this.#tickets.get(ticket)?.(body);
+        this.#tickets.delete(ticket);
+      },
+      tell: () => {},
+      trouble: (text) => {
+        if (text === null) options.alarms.clear("overlay_record");
+        else options.alarms.raise("overlay_record", "error", text);
+      },
+    });
+    const resource = this.#resource;
+    this.#runner.add({
+      pollOutput: () => resource.pollOutput(),
+      pollDeadline: () => resource.pollDeadline(),
+      handleDeadline: (now) => resource.handleDeadline(now),
+      handleAnswer: (from, body, now) => resource.handleAnswer(from, body, now),
+      handleUnreachable: (to, body, reason, now) =>
+        resource.handleUnreachable(to, body, reason, now),
+      box: resource,
+    });
+  }
+
+  /** What it does now. */
+  view(): ResourceDaemonView {
+    return {
+      node: this.identity.name,
+      control: this.#options.config.listen,
+      address: this.#offer.ipaddr,
+      capabilities: this.#offer.capabilities,
+      overlays: this.#resource.list(),
+      datagrams: this.#datagrams!.counts,
+      connections: this.#server!.counts,
+      refusals: this.#resource.counts.refusals,
+    };
+  }
+
+  /** Stops listening. What is configured stays, until its lease is over or the daemon comes back. */
+  async close(): Promise<void> {
+    this.#runner.close();
+    this.#client.close();
+    await this.#datagrams?.close();
+    await this.#server?.close();
+    this.#node.close();
+  }
+
+  async #listen(): Promise<void> {
+    const { config } = this.#options;
+    const { host, port } = parseAddress(config.listen);
+    this.#server = await ControlServer.open({
+      host,
+      port,
+      identity: this.identity,
+      onRequest: (body, peer, answer) => this.#request(body, peer, answer),
+      onRefused: (reason, from) => this.#refused(reason, from),
+    });
+    const group = config.group === false ? null : parseAddress(config.group);
+    this.#datagrams = await ControlDatagrams.open({
+      host: group === null ? host : group.host.includes(":") ? "::" : "0.0.0.0",
+      port: group === null ? port : group.port,
+      group: group?.host ?? null,
+      interface: config.interface ?? "",
+      signed: new SignedDatagrams(this.identity),
+      onMessage: (message, signer, from) => this.#datagram(message, signer, from),
+      onRefused: (reason, from) => this.#refused(reason, from),
+    });
+  }
+
+  #datagram({ body }: Message, signer: Signer, from: string): void {
+    if (signer.role !== "manager") return this.#refused(`${signer.name} is no manager`, from);
+    if (body.verb !== "invite" && body.verb !== "release") return;
+    const replyTo = body.verb === "invite" && body.replyTo !== "" ? body.replyTo : from;
+    this.#resource.handleRequest(signer.name, body, -1, replyTo, nowMs());
+    this.#runner.pump();
+  }
+
+  #request(body: Body, peer: Peer, answer: AnswerTo): void {
+    const ticket = ++this.#ticket;
+    this.#tickets.set(ticket, answer);
+    if (peer.role === "manager") {
+      this.#resource.handleRequest(peer.name, body, ticket, "", nowMs());
+      return this.#runner.pump();
+    }
+    this.#tickets.delete(ticket);
+    const { application, epoch, level, name, verb, version } = body;
+    answer({
+      ...{ application, epoch, level, name, version },
+      verb: "nack",
+      of: verb,
+      node: this.identity.name,
+      step: "",
+      reason: `${peer.name} is a ${peer.role}, and only managers may ask`,
+    });
+  }
+
+  #send(to: string, body: Body): void {
+    const { host, port } = parseAddress(to);
+    this.#datagrams!.send(envelope(this.#client.next(), body), host, port, 0);
+  }
+
+  #refused(reason: string, from: string): void {
+    this.#options.journal.event("warning", "overlay_refused", `Not heard from ${from}: ${reason}`, {
+      name: from,
+    });
+  }
+
+  #box(): Box {
+    const { journal } = this.#options;
+    const node = this.#node;
+    return {
+      apply: async (plan, generation, keysOnly) => {
+        const what = keysOnly ? "New keys" : "Configuration";
+        const failure = keysOnly
+          ? await node.rekey(plan, generation)
+          : await node.apply(plan, generation);
+        if (failure === null) journal.note(`${what} of overlay ${plan.overlay} applied`);
+        else {
+          const { reason, step } = failure;
+          journal.event(
+            "error",
+            "overlay_apply",
+            `${what} of overlay ${plan.overlay} failed at ${step}: ${reason}`,
+          );
+        }
+        return failure;
+      },
+      undo: async (key) => {
+        const left = await node.undo(key);
+        if (left.length === 0) journal.note(`Overlay ${key} undone`);
+        else {journal.event(
+            "error",
+            "overlay_undo",
+            `Overlay ${key} not undone: ${left.join("; ")}`,
+          );}
+        return left;
+      },
+      check: async (key, probes, waitMs) => {
+        const drift = node.drift(key);
+        const probed = probes === 0 ? [] : await probeLinks(node.links(key), probes, waitMs);
+        const counters = node.counters(key);
+        const links = counters.map((counter): LinkState => {
+          const { answered, rttUs, sent } = probed.find(({ link }) => link === counter.link) ??
+            { answered: 0, rttUs: 0, sent: 0 };
+          return { node: this.identity.name, ...counter, sent, answered, rttUs };
+        });
+        return { drift, links };
+      },
+    };
+  }
+}
+
+function aclOf(rules: ResourceConfig["acl"]): Acl {
+  const compiled = rules.map(({ access, manager, overlays }) => ({
+    access,
+    overlays,
+    manager,
+    pattern: new RegExp(`^${manager.replaceAll(/[.]/g, "\\.").replaceAll("*", ".*")}$`),
+  }));
+  return (name, _body, overlays) => {
+    const rule = compiled.find(({ pattern }) => pattern.test(name));
+    if (rule === undefined) return `no rule of the ACL fits manager ${name}`;
+    if (rule.access === "none") return `the ACL refuses manager ${name} (rule ${rule.manager})`;
+    if (overlays < rule.overlays) return null;
+    return `the ACL allows ${rule.overlays} overlays (rule ${rule.manager}), and there are ${overlays}`;
+  };
+}
