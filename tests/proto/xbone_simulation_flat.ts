@@ -55,7 +55,7 @@ export class Flat {
     const names = this.boxes.map((_, at) => node(`r${at}`, "router"));
     const subs = below === 0 ? [] : [spec("west", names.slice(nodes - below))];
     const need = spec("", names.slice(0, nodes - below), subs);
-    const order = plainOrder("net", net.dice.hex(16), "om", need, "none", false);
+    const order = plainOrder({ name: "net", epoch: net.dice.hex(16), need });
     this.key = overlayKey(order.name, order.epoch);
     this.manager.onEvents.set(this.key, (event) => {
       if (event.event !== "reached" || event.state !== "ACTIVE") return;

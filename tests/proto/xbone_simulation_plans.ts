@@ -4,32 +4,28 @@ import type { PinnedNode, SubNode, SubSpec } from "../../src/wire/xbone/messages
 import type { Association, NodePlan, PlanLink, Visit } from "../../src/wire/xbone/node_plan.ts";
 import { SECRET } from "./xbone_network_processes.ts";
 
+/** What an order of level 0 is made of here. */
+export type Wish =
+  & Pick<Order, "name" | "epoch" | "need">
+  & Partial<Pick<Order, "hold" | "revisit" | "probe">>;
+
 /** An overlay of level 0. */
-export function plainOrder(
-  name: string,
-  epoch: string,
-  manager: string,
-  need: SubSpec,
-  hold: "none" | "ready",
-  revisit: boolean,
-): Order {
+export function plainOrder(wish: Wish): Order {
   return {
-    name,
     application: "overlay",
     version: "",
-    epoch,
     level: 0,
-    path: [manager],
-    need,
-    revisit,
+    path: [],
+    revisit: false,
     routing: "static",
     encryption: "aes-gcm",
     qos: false,
     script: null,
-    hold,
+    hold: "none",
     probe: true,
     memo: null,
     holdMs: 0,
+    ...wish,
   };
 }
 

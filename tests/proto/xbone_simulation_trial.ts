@@ -230,7 +230,10 @@ class Trial {
     if (!manager.up) return;
     const { kind, net } = this;
     const epoch = net.dice.hex(16);
-    const order = plainOrder(name, epoch, manager.name, need, kind.hold, kind.revisit);
+    const { hold, revisit } = kind;
+    // With the probes a node that is not ready would be seen by them too.
+    const probe = net.dice.chance(60);
+    const order = plainOrder({ name, epoch, need, hold, revisit, probe });
     const key = overlayKey(order.name, order.epoch);
     manager.onEvents.set(key, (event) => {
       if (event.event === "gone") this.#checkGone(key, event.orphans);
@@ -291,17 +294,23 @@ class Trial {
   }
 
   /** Its journal tells a manager that is back whom to delete from: that does not last as long as a hold. */
-  #checkSoon(manager: ManagerProcess): void {
+  #checkSoon(process: Process): void {
     const { kind, net } = this;
-    if (kind.udpLoss + kind.tcpLoss + kind.applyFails + kind.levels > 0) return;
-    const { life } = manager;
+    const isSub = process instanceof ResourceProcess && process.type === "meta";
+    if (kind.udpLoss + kind.tcpLoss + kind.applyFails > 0) return;
+    if (!isSub && !(process instanceof ManagerProcess && kind.levels === 0)) return;
+    const { life } = process;
     net.after(10_000, () => {
-      if (manager.life !== life) return;
-      for (const key of manager.stories.keys()) {
-        if (manager.manager(key)?.state === "ACTIVE") continue;
-        for (const resource of this.resources.values()) {
-          const state = boundState(resource, key);
-          if (state !== "") this.misled.push(`${resource.name} is ${state} long after`);
+      if (process.life !== life) return;
+      for (const box of this.resources.values()) {
+        if (isSub && !box.name.startsWith(process.name.replace("-om", ""))) continue;
+        for (const { key, manager } of box.up ? box.resource.list() : []) {
+          const wanted = isSub
+            ? process.states().some((state) => state.startsWith(`${key} `))
+            : process instanceof ManagerProcess && process.manager(key)?.state === "ACTIVE";
+          const state = boundState(box, key);
+          if (manager !== process.name || wanted || state === "") continue;
+          this.misled.push(`${box.name} is ${state} long after`);
         }
       }
     });
@@ -325,7 +334,7 @@ class Trial {
         if (victim instanceof ResourceProcess && dice.chance(30)) victim.reboot();
         this.#happens(net.nowMs + dice.below(dice.chance(80) ? 5000 : 90_000), () => {
           victim.restart();
-          if (victim instanceof ManagerProcess) this.#checkSoon(victim);
+          this.#checkSoon(victim);
         });
       };
       if (dice.chance(50)) {

@@ -8,14 +8,11 @@
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { isIPv6 } from "node:net";
 import { UDP_MESSAGE_MAX } from "../../wire/xbone/framing.ts";
-import type { Body, Message } from "../../wire/xbone/messages.ts";
+import type { Message } from "../../wire/xbone/messages.ts";
 import { readMessage } from "../../wire/xbone/read_message.ts";
 import { writeMessage } from "../../wire/xbone/write_message.ts";
 import { hostPort } from "../address_text.ts";
 import { ReplayGuard, type SignedDatagrams, type Signer } from "./signed_datagram.ts";
-
-/** Where invitations go: the administratively scoped block of RFC 2365, the control port's number. */
-export const GROUP_DEFAULT = "239.255.2.65:265";
 
 const encoder = new TextEncoder();
 /** Of one address, a second; more is dropped before its signature costs anything. */
@@ -171,9 +168,4 @@ export class ControlDatagrams {
     this.#sources.set(address, count);
     return true;
   }
-}
-
-/** What only travels as a datagram. */
-export function isDatagram(body: Body): boolean {
-  return body.verb === "invite" || body.verb === "ack-invite" || body.verb === "release";
 }

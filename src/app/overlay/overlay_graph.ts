@@ -146,7 +146,6 @@ export function overlaySvg(view: OverlayView): string {
     ...parts,
     legend(height - 22),
     "</svg>",
-    "",
   ].join("\n");
 }
 

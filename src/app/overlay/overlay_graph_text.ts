@@ -105,7 +105,7 @@ export function overlayDot(view: OverlayView): string {
     }
     lines.push("  }");
   }
-  return [...lines, "}", ""].join("\n");
+  return [...lines, "}"].join("\n");
 }
 
 /** For pages that draw Mermaid. */
@@ -136,7 +136,7 @@ export function overlayMermaid(view: OverlayView): string {
   const classes = Object.entries(NODE_COLOURS).map(([name, colour]) =>
     `  classDef ${name} stroke:${colour}${name === "silent" ? ",stroke-dasharray:5 4" : ""}`
   );
-  return [...lines, ...styles, ...classes, ""].join("\n");
+  return [...lines, ...styles, ...classes].join("\n");
 }
 
 /** Programs of Graphviz by topology. */

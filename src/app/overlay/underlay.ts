@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatInet } from "../../wire/inet.ts";
+import { Family, formatInet } from "../../wire/inet.ts";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
 import { RouteKernel, type Underlay } from "./node/route_kernel.ts";
 
@@ -31,7 +31,7 @@ export function underlayOf(address: string | null, group: string | null): Underl
 
 /** The interface that has an address. */
 function holderOf(kernel: RouteKernel, address: string): Underlay {
-  const held = kernel.addresses().find(({ family, local }) =>
+  const held = kernel.addresses(Family.None).find(({ family, local }) =>
     formatInet(family, local) === address
   );
   const link = kernel.links().find(({ index }) => index === held?.index);

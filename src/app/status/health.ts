@@ -5,6 +5,13 @@
  * @module
  */
 import { worstSas } from "../standby/standby_table.ts";
+import {
+  overlayCalm,
+  type OverlayLine,
+  overlayLinesOf,
+  overlayProblems,
+  shortenedOverlays,
+} from "./overlay_report.ts";
 import type { StandbyView } from "../standby/standby_view.ts";
 import type { Alarm, PortStatus, SessionStatus, Snapshot } from "./snapshot.ts";
 
@@ -31,12 +38,17 @@ export interface Totals {
   bytesOut: number;
 }
 
-/** What `/api/status` answers; of the SAs of a standby it has those that are furthest behind. */
+/**
+ * What `/api/status` answers; of the SAs of a standby it has those that are furthest behind, of an overlay
+ * the nodes and links that are not well.
+ */
 export interface StatusReport extends Snapshot {
   health: Health;
   totals: Totals;
   /** How many SAs there are; 0 without a standby. */
   saCount: number;
+  /** A line for each overlay of a manager. */
+  overlays: OverlayLine[];
 }
 
 /** A pair may have thousands of SAs, and the report goes out each second. */
@@ -55,10 +67,12 @@ const BROKEN = /^(spool_fails|hub_database|input_closed|output_.+)$/;
 
 /** A snapshot with its meaning. */
 export function statusReport(snapshot: Snapshot): StatusReport {
-  const { standby } = snapshot;
+  const { overlay, standby } = snapshot;
   return {
     ...snapshot,
     ...(standby === undefined ? {} : { standby: shortened(standby) }),
+    ...(overlay === undefined ? {} : { overlay: shortenedOverlays(overlay) }),
+    overlays: overlayLinesOf(overlay),
     saCount: standby?.ipsec?.sas.length ?? 0,
     health: health(snapshot),
     totals: totals(snapshot),
@@ -110,7 +124,7 @@ export function faults({ alarms }: Pick<Snapshot, "alarms">): Alarm[] {
 }
 
 function problemsOf(snapshot: Snapshot): Problem[] {
-  const { alarms, inputs = [], outputs = [], ready, sessions } = snapshot;
+  const { alarms, inputs = [], outputs = [], overlay, ready, sessions } = snapshot;
   // What an alarm tells in its own words is not told twice.
   const told = (what: string): boolean => alarms.some(({ text }) => text.includes(what));
   const problems: Problem[] = [
@@ -121,6 +135,12 @@ function problemsOf(snapshot: Snapshot): Problem[] {
     ...sessions.filter(({ name, state }) => !isCalm(state) && !(state === "refused" && told(name)))
       .map((session) => awayProblem(snapshot, session)),
   ];
+  if (overlay !== undefined) {
+    const found = overlayProblems(overlay, told);
+    const errors = problems.filter(({ level }) => level === "error").length;
+    problems.splice(errors, 0, ...found.filter(({ level }) => level === "error"));
+    problems.push(...found.filter(({ level }) => level === "warning"));
+  }
   if (!ready && problems.length === 0) {
     problems.push({ level: "warning", text: "Not ready: it is starting or stopping" });
   }
@@ -149,7 +169,8 @@ function awayProblem({ role, spool }: Snapshot, session: SessionStatus): Problem
   return { level: "warning", text: `No connection with ${name} (${state})${kept}`, sinceMs };
 }
 
-function calmText({ role, sessions, standby }: Snapshot): string {
+function calmText({ overlay, role, sessions, standby }: Snapshot): string {
+  if (overlay !== undefined) return overlayCalm(overlay);
   if (standby !== undefined) {
     if (standby.role !== "active") return "All is well: this box can take over from the other one";
     if (role === "standby") {

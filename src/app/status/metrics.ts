@@ -8,6 +8,7 @@
 import { lagOf } from "../standby/standby_table.ts";
 import type { StandbyView } from "../standby/standby_view.ts";
 import { faults } from "./health.ts";
+import { writeOverlays } from "./overlay_metrics.ts";
 import type { PortStatus, SessionPath, Snapshot } from "./snapshot.ts";
 
 /** Media type of the text. */
@@ -22,7 +23,7 @@ type Column<T> = readonly [string, Kind, string, (row: T) => number | undefined]
 /** All samples of a snapshot. */
 export function metricsText(snapshot: Snapshot): string {
   const { alarms, inputs, name, nowMs, outputs, process, ready, role, sessions } = snapshot;
-  const { spool, standby, startedMs, upstreams, version } = snapshot;
+  const { overlay, spool, standby, startedMs, upstreams, version } = snapshot;
   const text = new Exposition();
   text.table("fairlead", [snapshot], () => ({ version, role, name }), [
     ["build_info", "gauge", "Version, role and name of this box; always 1.", () => 1],
@@ -142,6 +143,7 @@ export function metricsText(snapshot: Snapshot): string {
     ["dropped_messages_total", "counter", "Lossy messages dropped.", (row) => row.dropped],
   ]);
   if (standby !== undefined) writeStandby(text, standby);
+  if (overlay !== undefined) writeOverlays(text, overlay, nowMs);
   text.table("process", [process], () => ({}), [
     ["resident_memory_bytes", "gauge", "Resident memory size in bytes.", (row) => row.rssBytes],
     ["heap_bytes", "gauge", "Process heap size in bytes.", (row) => row.heapBytes],
@@ -305,7 +307,7 @@ function writeStandby(text: Exposition, standby: StandbyView): void {
 }
 
 /** Families of samples; each is told once, its samples beside each other. */
-class Exposition {
+export class Exposition {
   readonly #lines: string[] = [];
 
   /** A family for each column, a sample for each row that has a value. */

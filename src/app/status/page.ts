@@ -75,9 +75,17 @@ ${chart("chart-lag", "lag-title", "Standby behind by", "in")}
 ${chart("chart-behind", "behind-title", "Packets behind", "out")}
   </div>
   <h2 id="sas-title">Furthest behind</h2>
-  <table id="sas" role="table" aria-labelledby="sas-title"><thead role="rowgroup"><tr
-    role="row"></tr></thead><tbody role="rowgroup"></tbody></table>
-  <p class="empty" hidden></p>
+${table("sas")}
+</section>
+<section class="card" id="overlays-card" aria-labelledby="overlays-title" hidden>
+  <h2 id="overlays-title">Overlays</h2>
+${table("overlays")}
+  <div class="pictures" id="pictures"></div>
+</section>
+<section class="card" id="lent-card" aria-labelledby="lent-title" hidden>
+  <h2 id="lent-title">Overlays of this box</h2>
+${table("lent")}
+  <dl id="lent-facts"></dl>
 </section>
 ${logCard("broken", "Connections that broke")}
 ${logCard("events", "Last events")}
@@ -98,14 +106,18 @@ function chart(id: string, titleId: string, title: string, hue: string): string 
 </figure>`;
 }
 
-/** Roles are written out, as a table that is laid out in blocks loses its own in some browsers. */
 function tableCard(id: string, title: string): string {
   return `<section class="card" id="${id}-card" aria-labelledby="${id}-title">
   <h2 id="${id}-title">${title}</h2>
-  <table id="${id}" role="table" aria-labelledby="${id}-title"><thead role="rowgroup"><tr
-    role="row"></tr></thead><tbody role="rowgroup"></tbody></table>
-  <p class="empty" hidden></p>
+${table(id)}
 </section>`;
+}
+
+/** Roles are written out, as a table that is laid out in blocks loses its own in some browsers. */
+function table(id: string): string {
+  return `  <table id="${id}" role="table" aria-labelledby="${id}-title"><thead role="rowgroup"><tr
+    role="row"></tr></thead><tbody role="rowgroup"></tbody></table>
+  <p class="empty" hidden></p>`;
 }
 
 function logCard(id: string, title: string): string {

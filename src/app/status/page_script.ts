@@ -6,6 +6,8 @@
  * @module
  */
 
+import { OVERLAY_SCRIPT } from "./page_overlay_script.ts";
+
 /** The page's script. */
 export const PAGE_SCRIPT: string = String.raw`
 "use strict";
@@ -387,9 +389,10 @@ export const PAGE_SCRIPT: string = String.raw`
 
   const showTables = (report) => {
     const hub = report.role === "hub";
-    // A box that is only one of a pair carries no messages.
-    show("rates", report.role !== "standby");
-    show("sessions-card", report.role !== "standby");
+    // A box that is only one of a pair, or lends itself to overlays, carries no messages.
+    const carries = report.role === "gateway" || hub;
+    show("rates", carries);
+    show("sessions-card", carries);
     setText(byId("sessions-title"), hub ? "Sessions with gateways" : "Sessions with hubs");
     fill("sessions", [
       text(hub ? "Gateway" : "Hub", (row) => row.name),
@@ -528,6 +531,7 @@ export const PAGE_SCRIPT: string = String.raw`
     ], view.ipsec ? view.ipsec.sas : [], view.ipsec ? "No SA" : "IPsec is not kept in step");
   };
 
+${OVERLAY_SCRIPT}
   const showLogs = (report) => {
     const broken = report.sessions.flatMap((session) =>
       session.history.map((one) => ({ atMs: one.atMs, text: session.name + ": " + one.text })));
@@ -552,6 +556,7 @@ export const PAGE_SCRIPT: string = String.raw`
     showTables(report);
     showLogs(report);
     showStandby(report);
+    showOverlays(report);
     const alone = (id, other) => byId(id).classList.toggle("alone", byId(other).hidden);
     alone("spool-card", "upstreams-card");
     alone("upstreams-card", "spool-card");

@@ -120,6 +120,8 @@ tr:has(+ .under) td { border-bottom: 0; padding-bottom: 3px; }
 .paths [data-level="backup"] .bar > div { background: var(--muted); }
 .paths [data-level="warning"] .what { color: var(--warn); font-weight: 600; }
 .paths [data-level="warning"] .what::before { content: "▲ "; }
+.pictures { display: grid; gap: 14px; margin-top: 14px; }
+.pictures img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 .log li { display: grid; grid-template-columns: 10em minmax(0, 1fr); gap: 0 10px; padding: 4px 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 .log li:last-child { border-bottom: 0; }

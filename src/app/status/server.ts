@@ -10,6 +10,7 @@ import type { EntityAddr } from "../../wire/msgr2/entity_addr.ts";
 import { hostText, isLoopback, resolveAll } from "../address.ts";
 import { hostPort } from "../address_text.ts";
 import { printableJson } from "../printable.ts";
+import { OVERLAY_STYLE, overlaySvg } from "../overlay/overlay_graph.ts";
 import { Feed } from "./feed.ts";
 import { faults, health, statusReport } from "./health.ts";
 import { type Handler, HttpServer, plain } from "./http.ts";
@@ -36,7 +37,7 @@ const HEADERS: Record<string, string> = {
   "content-security-policy": [
     "default-src 'none'",
     `script-src '${hashOf(PAGE_SCRIPT)}'`,
-    `style-src '${hashOf(PAGE_STYLE)}'`,
+    `style-src '${hashOf(PAGE_STYLE)}' '${hashOf(OVERLAY_STYLE)}'`,
     "img-src data:",
     "connect-src 'self'",
     "base-uri 'none'",
@@ -114,7 +115,7 @@ async function answerTo(
   if (site === "cross-site" && request.headers.get("sec-fetch-mode") !== "navigate") {
     return plain(403, "Pages of other sites get no answer here");
   }
-  const { pathname } = new URL(request.url);
+  const { pathname, searchParams } = new URL(request.url);
   try {
     switch (pathname) {
       case "/":
@@ -129,6 +130,8 @@ async function answerTo(
         return new Response(`${reportJson(source)}\n`, {
           headers: { "content-type": "application/json" },
         });
+      case "/api/overlay.svg":
+        return picture(source(), searchParams.get("name") ?? "");
       case "/api/events":
         return events(feed);
     }
@@ -148,6 +151,12 @@ function healthz(snapshot: Snapshot): Response {
 
 function readyz(snapshot: Snapshot): Response {
   return snapshot.ready ? plain(200, "ok") : plain(503, health(snapshot).text);
+}
+
+function picture({ overlay }: Snapshot, name: string): Response {
+  const view = overlay?.overlays.find((each) => each.name === name);
+  if (view === undefined) return plain(404, "No overlay has this name: /api/status tells them");
+  return new Response(overlaySvg(view), { headers: { "content-type": "image/svg+xml" } });
 }
 
 function events(feed: Feed): Response {

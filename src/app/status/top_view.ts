@@ -32,15 +32,15 @@ const SA_COLUMNS = 100;
 export function topRows(report: StatusReport, rates: RatesNow | null): Row[] {
   const { events, inputs, outputs, process, sessions, spool, upstreams } = report;
   const rows: Row[] = [titleRow(report), ...healthRows(report)];
-  // A box that is only one of a pair carries no messages.
-  const carries = report.role !== "standby";
+  // A box that is only one of a pair, or lends itself to overlays, carries no messages.
+  const carries = report.role === "gateway" || report.role === "hub";
   if (carries) rows.push(rateRow(rates));
   if (spool !== undefined) rows.push(spoolRow(spool));
   if (carries) rows.push({ text: "" }, ...sessionRows(report, sessions, rates));
   if (upstreams !== undefined) rows.push({ text: "" }, ...upstreamRows(upstreams));
   if (inputs !== undefined) rows.push({ text: "" }, ...portRows("input", inputs, rates));
   if (outputs !== undefined) rows.push({ text: "" }, ...portRows("output", outputs, rates));
-  rows.push(...pathRows(report), ...standbyRows(report));
+  rows.push(...pathRows(report), ...standbyRows(report), ...overlayRows(report));
   if (events.length > 0) rows.push({ text: "" }, { text: "LAST EVENTS", style: "bold" });
   for (const { atMs, text } of events.slice(-EVENTS_SHOWN)) {
     rows.push({ text: `${clockText(new Date(atMs))} ${text}` });
@@ -206,6 +206,44 @@ function standbyRows({ saCount, standby }: StatusReport): Row[] {
     { text: line("STANDBY", [state, text]), style: "bold" },
     ...lines.filter((text) => text !== "").map((text): Row => ({ text })),
   ];
+}
+
+function overlayRows({ nowMs, overlay, overlays }: StatusReport): Row[] {
+  if (overlay === undefined) return [];
+  const rows: Row[] = [];
+  if (overlay.role === "om") {
+    const heading = line("OVERLAY", [
+      ...["STATE".padEnd(10), "FOR".padStart(8), "TOPOLOGY".padEnd(8)],
+      ...["NODES".padStart(6), "LINKS".padStart(6), "TROUBLE"],
+    ]);
+    const body = overlays.map(({ counts, name, progress, sinceMs, state, topology, trouble }) => ({
+      text: line(name, [
+        ...[state.padEnd(10), ageText(nowMs - sinceMs).padStart(8)],
+        printableWord(topology).padEnd(8),
+        ...[`${counts.nodes}`.padStart(6), `${counts.links}`.padStart(6)],
+        trouble || progress || "-",
+      ]),
+      style: trouble === "" ? "plain" : "warn",
+    } as const));
+    rows.push({ text: "" }, ...table(heading, body));
+  }
+  if (overlay.resource !== null) {
+    const heading = line("LENT TO", [
+      ...["STATE".padEnd(10), "FOR".padStart(8), "LEASE".padStart(8)],
+      ...["MANAGER".padEnd(NAME_COLUMNS), "DRIFT"],
+    ]);
+    const body = overlay.resource.overlays.map((row) => ({
+      text: line(row.name, [
+        ...[row.state.padEnd(10), ageText(nowMs - row.sinceMs).padStart(8)],
+        (Number.isFinite(row.untilMs) ? ageText(row.untilMs - nowMs) : "no end").padStart(8),
+        cut(printableWord(row.manager), NAME_COLUMNS).padEnd(NAME_COLUMNS),
+        row.drift[0] ?? "-",
+      ]),
+      style: row.drift.length === 0 ? "plain" : "warn",
+    } as const));
+    rows.push({ text: "" }, ...table(heading, body));
+  }
+  return rows;
 }
 
 function table(heading: string, rows: Row[]): Row[] {

@@ -44,6 +44,7 @@ export class Probing {
     );
     this.#rounds++;
     this.#roundsLeft--;
+    this.#progress("", `every link is probed, round ${this.#rounds}`);
     const asked = { probes: PROBES, waitMs: this.#probeMs, nowMs };
     this.#round = new StatusRound(this.#outbox, this.#configuration, open, asked);
   }
@@ -53,6 +54,10 @@ export class Probing {
     if (this.#round?.handleAnswer(from, body) !== true) return false;
     const boxes = this.#configuration.boxesOf(from);
     this.#ends.take(body.links.filter(({ node }) => boxes.has(node)));
+    this.#progress(
+      from,
+      this.#ends.concern(boxes) ? "hears nothing over a link" : "hears all links",
+    );
     return true;
   }
 
@@ -73,12 +78,17 @@ export class Probing {
   pollDeadline(): number {
     return this.#round?.deadlineMs ?? Infinity;
   }
+
+  #progress(node: string, text: string): void {
+    this.#outbox.progress("PROBE", node, text, this.#ends.done, this.#ends.of);
+  }
 }
 
 /** Which ends of links have not been seen to work. */
 class LinkEnds {
   /** By box and link: what is known of it. */
   readonly #open = new Map<string, { node: string; link: string; last: LinkState | null }>();
+  readonly #of: number;
 
   constructor(plans: readonly NodePlan[]) {
     for (const { node, visits } of plans) {
@@ -86,6 +96,17 @@ class LinkEnds {
         this.#open.set(keyOf(node, link), { node, link, last: null });
       }
     }
+    this.#of = this.#open.size;
+  }
+
+  /** How many there are. */
+  get of(): number {
+    return this.#of;
+  }
+
+  /** How many are known to work. */
+  get done(): number {
+    return this.#of - this.#open.size;
   }
 
   get isDone(): boolean {
