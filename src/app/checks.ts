@@ -18,6 +18,7 @@ import {
   checkXfrm,
   type Listening,
 } from "./checks_network.ts";
+import { checkOverlay } from "./checks_overlay.ts";
 import { checkPaths } from "./checks_paths.ts";
 import { checkStandby } from "./checks_standby.ts";
 import { checkDisk, checkState, checkStorage, placeOf } from "./checks_storage.ts";
@@ -121,6 +122,7 @@ function checkBox(io: IoRoad, config: Wanted | null): Check[] {
     ...checkPaths(managed, who),
     checkXfrm(),
     ...checkStandby(config?.standby || null, time.status === "ok"),
+    ...checkOverlay(who, time.status === "ok"),
     ...checkCapture(),
     checkCapabilities(who),
     ...(listening.length > 0

@@ -12,6 +12,7 @@ import {
   hasCapability,
   mayOpen,
   Permission,
+  readText,
 } from "../../src/app/check.ts";
 import { checkAll, checkFor } from "../../src/app/checks.ts";
 import {
@@ -26,6 +27,15 @@ import {
   checkMptcp,
   checkPorts,
 } from "../../src/app/checks_network.ts";
+import {
+  checkGroup,
+  checkOverlayRights,
+  checkRates,
+  checkScripts,
+  checkSignatures,
+  checkTunnelEsp,
+  checkVxlan,
+} from "../../src/app/checks_overlay.ts";
 import {
   checkJoinGuard,
   checkPathFamily,
@@ -80,6 +90,13 @@ const NAMES = [
     "SA events",
     "fence",
     "announcements",
+    "overlay rights",
+    "VXLAN",
+    "tbf",
+    "ESP of tunnels",
+    "multicast",
+    "setpriv",
+    "signatures",
     "capture",
     "urgent data",
     "capabilities",
@@ -252,6 +269,47 @@ Deno.test("MPTCP and capabilities: switched off, not there, or not ours", () => 
   const admin = { ...USER, capabilities: 1n << 12n };
   assert.equal(checkCapabilities(admin).found, "CAP_NET_RAW missing");
   assert.equal(status(checkCapabilities(null)), "limited");
+});
+
+Deno.test("overlays: rights, tunnels, rates, ESP, a way to the group, scripts, a kept clock", () => {
+  const admin = { ...USER, capabilities: 1n << 12n };
+  assert.equal(status(checkOverlayRights(ROOT)), "ok");
+  assert.match(checkOverlayRights(admin).found, /not root/);
+  assert.equal(status(checkOverlayRights(USER)), "limited");
+  assert.equal(status(checkOverlayRights(null)), "limited");
+  const denied = { reason: "cannot be tried without CAP_NET_ADMIN" };
+  assert.equal(status(checkVxlan({ value: ["vxlan", "tbf"] })), "ok");
+  assert.match(checkVxlan({ value: [] }).remedy, /^modprobe vxlan/);
+  assert.equal(status(checkVxlan({ value: [] })), "missing");
+  assert.equal(checkVxlan(denied).found, denied.reason);
+  assert.equal(status(checkRates({ value: ["vxlan", "tbf"] })), "ok");
+  assert.equal(status(checkRates({ value: ["vxlan"] })), "limited");
+  assert.equal(status(checkTunnelEsp({ value: true })), "ok");
+  assert.match(checkTunnelEsp({ value: false }).remedy, /^modprobe esp4/);
+  const way = { device: "eth0", mtu: 1500, source: "192.0.2.7" };
+  const group = "239.255.2.65:265";
+  assert.equal(
+    checkGroup(group, { value: way }).found,
+    `${group} leaves by eth0 from 192.0.2.7, MTU 1500`,
+  );
+  assert.equal(status(checkGroup(group, { value: { ...way, device: "lo" } })), "limited");
+  assert.equal(status(checkGroup(group, { reason: "no route" })), "limited");
+  assert.equal(status(checkScripts(true, ROOT)), "ok");
+  assert.match(checkScripts(true, USER).found, /only root/);
+  assert.match(checkScripts(false, ROOT).remedy, /util-linux/);
+  assert.equal(status(checkSignatures(true)), "ok");
+  assert.equal(status(checkSignatures(false)), "limited");
+});
+
+Deno.test("looking at what the kernel offers to overlays leaves no device behind", () => {
+  const devices = (): string[] =>
+    (readText("/proc/net/dev") ?? "").match(/\bxb[0-9a-z]+(?=:)/g) ?? [];
+  const before = new Set(devices());
+  checkAll("auto");
+  // Other tests may try it at this moment: their devices are gone at the second look.
+  const left = devices().filter((name) => !before.has(name));
+  checkAll("auto");
+  assert.deepEqual(devices().filter((name) => left.includes(name)), []);
 });
 
 Deno.test("a port below the kernel's first free one needs its capability", () => {

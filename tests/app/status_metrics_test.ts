@@ -4,6 +4,7 @@ import { faults, health, statusReport, totals } from "../../src/app/status/healt
 import { metricsText } from "../../src/app/status/metrics.ts";
 import { Rates } from "../../src/app/status/rates.ts";
 import type { Alarm } from "../../src/app/status/snapshot.ts";
+import { fakeManager, fakeOverlay, fakeResource } from "./fake_overlay.ts";
 import {
   fakeBox,
   fakeGateway,
@@ -56,6 +57,8 @@ const SNAPSHOTS = [
   { what: "a gateway in trouble", snapshot: fakeTrouble(5000) },
   { what: "a hub", snapshot: fakeHub(5000) },
   { what: "a box of a pair", snapshot: fakeBox(5000) },
+  { what: "a manager of overlays", snapshot: fakeManager(5000, [fakeOverlay("ring", 5)]) },
+  { what: "a box that is lent to overlays", snapshot: fakeResource(5000) },
 ];
 
 Deno.test.each(SNAPSHOTS)("metrics of $what follow format and conventions", ({ snapshot }) => {

@@ -58,7 +58,8 @@ Deno.test("/api/status is the snapshot with its health and totals", async () => 
   await using server = await opened();
   const answer = await get(server, "/api/status");
   assert.equal(answer.headers.get("content-type"), "application/json");
-  const { health, saCount, totals, ...snapshot } = await answer.json();
+  const { health, overlays, saCount, totals, ...snapshot } = await answer.json();
+  assert.deepEqual(overlays, []);
   const { standby, ...wanted } = fakeGateway(100);
   assert.deepEqual({ ...snapshot, standby: undefined }, { ...wanted, standby: undefined });
   assert.equal(saCount, standby!.ipsec!.sas.length);

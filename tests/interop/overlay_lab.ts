@@ -5,12 +5,15 @@
  * @module
  */
 import assert from "node:assert/strict";
+import type { OverlayView } from "../../src/app/overlay/overlay_view.ts";
 import { Daemon, type Finished, must, run, type RunOptions } from "./processes.ts";
 import { fairlead } from "./paths_program.ts";
 
 const READY_MS = 60_000;
 /** The switch that every box hangs on. */
 const BRIDGE = "br0";
+/** Nothing that leases or teardowns do takes longer. */
+const CLEAN_MS = 25_000;
 /** The group of the top level; sub-managers have others. */
 export const GROUP = "239.255.2.65:2650";
 const CONTROL_PORT = 2651;
@@ -264,6 +267,57 @@ export class OverlayLab implements AsyncDisposable {
   async #ready(name: string, pattern: RegExp): Promise<void> {
     const daemon = this.#daemons.get(name)!;
     await daemon.until(`${name} is ready`, () => pattern.test(daemon.output()), READY_MS);
+  }
+}
+
+/** A laboratory with certificates for these boxes and managers. */
+export async function lab(
+  boxes: readonly string[],
+  managers: readonly string[],
+): Promise<OverlayLab> {
+  const made = await OverlayLab.create([...boxes, ...managers]);
+  await made.keys(boxes, "node");
+  await made.keys(managers, "manager");
+  return made;
+}
+
+/** A command that must have ended well. */
+export function ok(finished: Finished): Finished {
+  assert.equal(finished.code, 0, finished.stdout + finished.stderr);
+  return finished;
+}
+
+/** An overlay as its manager tells it, with its links probed. */
+export async function view(where: OverlayLab, manager: string, name: string): Promise<OverlayView> {
+  const { stdout } = ok(await where.ask(manager, "status", name, "--json"));
+  return JSON.parse(stdout).overlay;
+}
+
+/** Every link is pinged from its first end, and every node of a network from its first one. */
+export async function pingAll(where: OverlayLab, overlay: OverlayView): Promise<void> {
+  const boxOf = new Map(overlay.nodes.map(({ name, node }) => [name, node]));
+  for (const { addresses: [near, far], ends: [end] } of overlay.links) {
+    ok(await where.on(boxOf.get(end)!, ["ping", "-c1", "-W2", "-I", near, far]));
+  }
+  for (const { address, network } of overlay.nodes) {
+    const first = overlay.nodes.find((node) => node.network === network)!;
+    ok(await where.on(first.node, ["ping", "-c1", "-W2", "-I", first.address, address]));
+  }
+}
+
+/** Waits until the boxes are as they were. */
+export async function becomesClean(
+  where: OverlayLab,
+  before: Awaited<ReturnType<OverlayLab["states"]>>,
+): Promise<void> {
+  const deadline = performance.now() + CLEAN_MS;
+  for (const [name, state] of before) {
+    for (;;) {
+      const now = await where.state(name);
+      if (JSON.stringify(now) === JSON.stringify(state)) break;
+      if (performance.now() > deadline) assert.deepEqual(now, state, `${name} is as it was`);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
   }
 }
 

@@ -237,6 +237,19 @@ for (
   });
 }
 
+Deno.test("CONFIG of a second overlay whose addresses the box has already: NACK that names both", () => {
+  const rig = boxIn("ACTIVE");
+  const other = { name: "other", epoch: "ffffffffffffffff" };
+  rig.datagram(invite(other));
+  rig.ask({ ...SELECT, ...other });
+  const mine = plan("box", { overlay: "other", epoch: other.epoch });
+  const { reason } = nack(rig.ask(config([mine], other)));
+  assert.match(reason, /overlay field.*10\.100\.0\.0\/16/);
+  const apart = { ...mine.visits[0]!, address: "10.101.0.1", prefix: "10.101.0.0/16" };
+  const outputs = rig.ask(config([{ ...mine, visits: [apart] }], other));
+  assert.deepEqual(kinds(outputs), ["journal CONFIGURE", "apply"]);
+});
+
 Deno.test("CONFIG with a script: only the one that the signed INVITE named", () => {
   const named = { name: "abone", script: "start.sh", sha256: "" };
   const withScript = (script: string): Body =>

@@ -10,12 +10,16 @@ import { type Case, CLEAN, type Outcome, runTrial } from "./xbone_simulation_tri
 /** Multiplies the number of seeds of every case. */
 const SCALE = Number(Deno.env.get("FAIRLEAD_XBONE_SCALE") ?? 1);
 
-/** How many seeds are enough to see what comes of a case, and whether some must fail, or none. */
+/** How many seeds are enough to see what comes of a case. */
 interface Row extends Case {
   readonly seeds: number;
+  /** Some must fail, or none. */
   readonly mustFail?: boolean;
+  /** So many percent must become: who is patient with loss finds enough. */
+  readonly okMin?: number;
 }
 
+const RAIN = { udpLoss: 20, tcpLoss: 5 };
 const STORM = { udpLoss: 40, tcpLoss: 30 };
 const ONCE = { timers: { selectTries: 1 } };
 /** Who dies comes back, sooner or later. */
@@ -32,7 +36,7 @@ const CHAOS = {
 
 const SAFE: readonly Row[] = [
   { ...CLEAN, mustFail: false, seeds: 500 },
-  { ...CLEAN, name: "UDP loss 20 %, TCP loss 5 %", udpLoss: 20, tcpLoss: 5, seeds: 1000 },
+  { ...CLEAN, name: "UDP loss 20 %, TCP loss 5 %", ...RAIN, okMin: 99, seeds: 1000 },
   { ...CLEAN, name: "UDP loss 40 %, TCP loss 30 %", ...STORM, mustFail: true, seeds: 1000 },
   { ...CLEAN, name: "same, SELECT is sent once", ...STORM, ...ONCE, mustFail: true, seeds: 1000 },
   { ...CLEAN, name: "apply fails 20 %", applyFails: 20, mustFail: true, seeds: 1000 },
@@ -48,12 +52,12 @@ const SAFE: readonly Row[] = [
   { ...CLEAN, name: "user cancels, all goes wrong", cancelled: true, ...CHAOS, seeds: 250 },
   { ...CLEAN, name: "revisit, all goes wrong", revisit: true, ...CHAOS, seeds: 250 },
   { ...CLEAN, name: "two managers", managers: 2, mustFail: true, seeds: 250 },
-  { ...CLEAN, name: "two managers, loss 20/5", managers: 2, udpLoss: 20, tcpLoss: 5, seeds: 250 },
+  { ...CLEAN, name: "two managers, loss 20/5", managers: 2, ...RAIN, seeds: 250 },
   { ...CLEAN, name: "two managers, all goes wrong", managers: 2, ...CHAOS, seeds: 250 },
   { ...CLEAN, name: "held, user decides", hold: "ready", mustFail: true, seeds: 250 },
   { ...CLEAN, name: "held, all goes wrong", hold: "ready", ...CHAOS, seeds: 250 },
   { ...CLEAN, name: "one level below", levels: 1, mustFail: false, seeds: 200 },
-  { ...CLEAN, name: "one level, loss 20/5", levels: 1, udpLoss: 20, tcpLoss: 5, seeds: 250 },
+  { ...CLEAN, name: "one level, loss 20/5", levels: 1, ...RAIN, okMin: 95, seeds: 250 },
   { ...CLEAN, name: "one level, loss 40/30", levels: 1, ...STORM, mustFail: true, seeds: 250 },
   { ...CLEAN, name: "one level, apply fails 20 %", levels: 1, applyFails: 20, seeds: 250 },
   { ...CLEAN, name: "one level, manager dies", levels: 1, dies: "manager", seeds: 250 },
@@ -64,11 +68,11 @@ const SAFE: readonly Row[] = [
   { ...CLEAN, name: "one level, all goes wrong", levels: 1, overlap: true, ...CHAOS, seeds: 250 },
   { ...CLEAN, name: "one level, two managers", levels: 1, managers: 2, ...CHAOS, seeds: 250 },
   { ...CLEAN, name: "two levels below", levels: 2, mustFail: false, seeds: 200 },
-  { ...CLEAN, name: "two levels, loss 20/5", levels: 2, udpLoss: 20, tcpLoss: 5, seeds: 300 },
+  { ...CLEAN, name: "two levels, loss 20/5", levels: 2, ...RAIN, okMin: 90, seeds: 300 },
   { ...CLEAN, name: "two levels, all goes wrong", levels: 2, ...CHAOS, seeds: 250 },
 ];
 
-/** What the seed's text leaves out: commitments without an end, no DELETE after SELECT failed, no lease. */
+/** By the letter of the seed: commitments without an end, SELECT sent once and no DELETE after it, no lease. */
 const LITERAL: readonly Row[] = [
   {
     ...CLEAN,
@@ -129,7 +133,8 @@ Deno.test("the whole overlay becomes, or nothing of it is left anywhere, whateve
       throw new Error(`${row.name}, seed ${seed}: ${what}\n${trace.slice(-80).join("\n")}`);
     });
     tell([row.name, ok, failed, untold, degraded, left, inactive]);
-    assert.ok(ok > 0, `${row.name}: nothing goes well`);
+    const okMin = (row.okMin ?? 1) * row.seeds * SCALE / 100;
+    assert.ok(ok >= okMin, `${row.name}: too little goes well`);
     if (row.mustFail === false) assert.equal(failed + untold + degraded, 0, row.name);
     else if (row.mustFail) assert.ok(failed + untold > 0, `${row.name}: nothing goes wrong`);
   }

@@ -218,7 +218,9 @@ Deno.test("several needs: when there is not enough for the largest, a smaller on
   rig.datagram(subInvite([need("east", 1, 0), need("west", 5, 5)]));
   const first = rig.gather(["a"]);
   assert.deepEqual(answers(first), []);
-  assert.ok(plainly(first).includes("release*") && plainly(first).includes("invite*"));
+  assert.ok(plainly(first).includes("invite*"));
+  // It could overtake the answer to the new INVITE, and free who has just answered it.
+  assert.ok(!plainly(first).includes("release*"));
   assert.equal(rig.state, "GATHER");
   const answer = rig.gather(["a"]).find(({ kind }) => kind === "answer-invite");
   assert.ok(answer?.kind === "answer-invite" && answer.body.verb === "ack-invite");

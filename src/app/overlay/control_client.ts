@@ -32,14 +32,20 @@ interface Line {
   readonly socket: TLSSocket;
   readonly waiting: Map<number, Waiting>;
   ready: boolean;
+  /** How often something came. */
+  heard: number;
   /** Written when the handshake is done. */
   readonly queued: string[];
 }
 
 /** All connections of a program. */
 export class ControlClient {
+  /** Who asks, for the envelope. It is for people: a node goes by the certificate. */
+  readonly credential: Credential;
   readonly #identity: Identity;
+  /** Those that further requests take, by node and address. */
   readonly #lines = new Map<string, Line>();
+  readonly #open = new Set<Line>();
   #sequence: number;
   #waiting = 0;
 
@@ -47,6 +53,9 @@ export class ControlClient {
   constructor(identity: Identity, sequence: number) {
     this.#identity = identity;
     this.#sequence = sequence;
+    const { email, name } = identity;
+    // The field must be there; not every certificate has an address.
+    this.credential = { userName: name, userEmail: email || name, authType: "x509" };
   }
 
   /** The number for the next message, of a datagram too. */
@@ -59,18 +68,14 @@ export class ControlClient {
    *
    * @throws with the reason when there is none within `waitMs`
    */
-  request(
-    to: Reach,
-    body: Body,
-    waitMs: number,
-    credential: Credential | null = null,
-  ): Promise<Body> {
+  request(to: Reach, body: Body, waitMs: number): Promise<Body> {
     if (this.#waiting >= WAITING_MAX) {
       return Promise.reject(new Error(`${WAITING_MAX} requests wait for answers`));
     }
     const sequence = this.next();
-    const text = writeMessage({ ...envelope(sequence, body), credential });
+    const text = writeMessage(envelope(sequence, body, this.credential));
     const line = this.#line(to);
+    const { heard } = line;
     this.#waiting++;
     return new Promise<Body>((resolve, reject) => {
       const settle = (): void => {
@@ -80,8 +85,8 @@ export class ControlClient {
       const timer = setTimeout(() => {
         settle();
         reject(new Error(`no answer within ${waitMs / 1000} s`));
-        // A line on which nothing comes may be dead: the next request makes another.
-        if (line.waiting.size === 0) line.socket.destroy();
+        // It may be dead: further requests take another one, and it ends when nobody waits on it.
+        if (line.heard === heard) this.#retire(line);
       }, waitMs);
       line.waiting.set(sequence, {
         timer,
@@ -101,14 +106,19 @@ export class ControlClient {
 
   /** Ends all; who waits is told. */
   close(): void {
-    for (const { socket } of this.#lines.values()) socket.destroy();
+    for (const { socket } of this.#open) socket.destroy();
     this.#lines.clear();
+  }
+
+  #retire(line: Line): void {
+    for (const [key, other] of this.#lines) if (other === line) this.#lines.delete(key);
+    if (line.waiting.size === 0) line.socket.destroy();
   }
 
   #line({ host, node, port }: Reach): Line {
     const key = `${node} ${hostPort(host, port)}`;
     const open = this.#lines.get(key);
-    if (open !== undefined) return open;
+    if (open !== undefined && !open.socket.destroyed) return open;
     const { caPem, certificatePem, keyPem } = this.#identity;
     const socket = connect({
       host,
@@ -120,8 +130,9 @@ export class ControlClient {
       minVersion: "TLSv1.2",
       checkServerIdentity: () => undefined, // the name in it is compared below
     });
-    const line: Line = { socket, waiting: new Map(), ready: false, queued: [] };
+    const line: Line = { socket, waiting: new Map(), ready: false, heard: 0, queued: [] };
     this.#lines.set(key, line);
+    this.#open.add(line);
     const connecting = setTimeout(
       () => socket.destroy(new Error(`no connection within ${CONNECT_MS / 1000} s`)),
       CONNECT_MS,
@@ -130,7 +141,8 @@ export class ControlClient {
     socket.on("error", (error: Error) => why = error.message);
     socket.on("close", () => {
       clearTimeout(connecting);
-      if (this.#lines.get(key) === line) this.#lines.delete(key);
+      this.#retire(line);
+      this.#open.delete(line);
       for (const { reject } of [...line.waiting.values()]) reject(new Error(why));
     });
     socket.on("secureConnect", () => {
@@ -138,9 +150,11 @@ export class ControlClient {
       const peer = peerOf(socket);
       const wrong = typeof peer === "string"
         ? peer
-        : peer.name === node
-        ? null
-        : `another node is there: current value is ${peer.name}`;
+        : peer.name !== node
+        ? `another node is there: current value is ${peer.name}`
+        : peer.role === "operator"
+        ? `${node} is an operator, and lends nothing`
+        : null;
       if (wrong !== null) return void socket.destroy(new Error(wrong));
       socket.setTimeout(IDLE_MS, () => socket.destroy());
       line.ready = true;
@@ -148,6 +162,7 @@ export class ControlClient {
     });
     const framer = new MessageFramer(TCP_MESSAGE_MAX);
     socket.on("data", (bytes: Uint8Array) => {
+      line.heard++;
       framer.push(bytes);
       for (let next = framer.next(); next !== null; next = framer.next()) {
         const message = messageOf(next);

@@ -5,15 +5,19 @@
  *
  * @module
  */
-import { createServer, type Server, type TLSSocket } from "node:tls";
-import type { AddressInfo } from "node:net";
+import type { TLSSocket } from "node:tls";
 import { MessageFramer, TCP_MESSAGE_MAX } from "../../wire/xbone/framing.ts";
-import { type Body, type Message, PROTOCOL_VERSION } from "../../wire/xbone/messages.ts";
+import {
+  type Body,
+  type Credential,
+  type Message,
+  PROTOCOL_VERSION,
+} from "../../wire/xbone/messages.ts";
 import { readMessage } from "../../wire/xbone/read_message.ts";
 import { writeMessage } from "../../wire/xbone/write_message.ts";
-import { hostPort } from "../address_text.ts";
 import { VERSION } from "../version.ts";
-import { type Identity, type Peer, peerOf } from "./identity.ts";
+import type { Identity, Peer } from "./identity.ts";
+import { fromOf, TlsDoor } from "./tls_door.ts";
 
 /** Peers that are connected at once. */
 const CONNECTIONS_MAX = 512;
@@ -21,9 +25,8 @@ const CONNECTIONS_MAX = 512;
 const WAITING_MAX = 256;
 /** A peer that says nothing is let go; it connects again when it has something to say. */
 const IDLE_MS = 600_000;
-const HANDSHAKE_MS = 10_000;
-/** What a peer has not read is not answered further. */
-const UNREAD_BYTES_MAX = 16 * 1024 * 1024;
+/** What a peer has not read; then it is let go. */
+const UNREAD_BYTES_MAX = 1024 * 1024;
 
 /** Takes an answer; called once. */
 export type AnswerTo = (body: Body) => void;
@@ -33,6 +36,8 @@ export interface ControlServerOptions {
   readonly host: string;
   readonly port: number;
   readonly identity: Identity;
+  /** How long a handshake may take; 10 s unless set. */
+  readonly handshakeMs?: number;
   onRequest(body: Body, peer: Peer, answer: AnswerTo): void;
   onRefused(reason: string, from: string): void;
 }
@@ -42,7 +47,7 @@ export interface ControlServerCounts {
   accepted: number;
   requests: number;
   answers: number;
-  /** Without a certificate of our authority, or too many. */
+  /** Without a certificate of our authority, too many, or too slow to read. */
   refused: number;
   malformed: number;
   unknownFields: number;
@@ -58,9 +63,8 @@ export class ControlServer {
     malformed: 0,
     unknownFields: 0,
   };
-  readonly #server: Server;
   readonly #options: ControlServerOptions;
-  readonly #sockets = new Set<TLSSocket>();
+  #door: TlsDoor | null = null;
 
   /**
    * Opens it.
@@ -68,91 +72,56 @@ export class ControlServer {
    * @throws when the port cannot be had
    */
   static async open(options: ControlServerOptions): Promise<ControlServer> {
-    const { host, identity, port } = options;
-    const server = createServer({
-      cert: identity.certificatePem,
-      key: identity.keyPem,
-      ca: identity.caPem,
-      requestCert: true,
-      rejectUnauthorized: true,
-      minVersion: "TLSv1.2",
-      handshakeTimeout: HANDSHAKE_MS,
+    const server = new ControlServer(options);
+    server.#door = await TlsDoor.open({
+      ...{ what: "the control port", host: options.host, port: options.port },
+      ...{ identity: options.identity, peersMax: CONNECTIONS_MAX },
+      handshakeMs: options.handshakeMs,
+      onPeer: (socket, peer) => server.#take(socket, peer),
+      onRefused: (reason, from) => server.#refuse(reason, from),
     });
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once("error", reject);
-        server.listen(port, host, () => {
-          server.off("error", reject);
-          resolve();
-        });
-      });
-    } catch (error) {
-      throw new Error(
-        `Cannot open the control port as ${(error as Error).message}: current value is ` +
-          `${hostPort(host, port)}, give another one, or run as root for a port below 1024`,
-      );
-    }
-    return new ControlServer(server, options);
+    return server;
   }
 
-  private constructor(server: Server, options: ControlServerOptions) {
-    this.#server = server;
+  private constructor(options: ControlServerOptions) {
     this.#options = options;
-    server.on("error", () => this.counts.refused++);
-    server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-      this.counts.refused++;
-      options.onRefused(error.message, fromOf(socket));
-      socket.destroy();
-    });
-    server.on("secureConnection", (socket: TLSSocket) => this.#take(socket));
   }
 
   /** The port that was given to us. */
   get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    return this.#door!.address.port;
   }
 
   /** Ends every connection. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    await this.#door!.close();
   }
 
-  #take(socket: TLSSocket): void {
-    const { onRefused } = this.#options;
-    socket.on("error", () => socket.destroy());
-    const peer = peerOf(socket);
-    const full = this.#sockets.size >= CONNECTIONS_MAX;
-    if (typeof peer === "string" || full) {
-      this.counts.refused++;
-      onRefused(full ? `${CONNECTIONS_MAX} peers are connected` : `${peer}`, fromOf(socket));
-      return void socket.destroy();
-    }
+  #take(socket: TLSSocket, peer: Peer): void {
     this.counts.accepted++;
-    this.#sockets.add(socket);
     socket.setTimeout(IDLE_MS, () => socket.destroy());
     const framer = new MessageFramer(TCP_MESSAGE_MAX);
     let waiting = 0;
-    const answerTo = (request: Message): AnswerTo => {
+    const answerTo = ({ sequence }: Message): AnswerTo => {
       waiting++;
       return (body) => {
         waiting--;
-        if (socket.destroyed || socket.writableLength > UNREAD_BYTES_MAX) return;
-        this.counts.answers++;
-        socket.write(writeMessage(envelope(request.sequence, body)));
+        this.#tell(socket, peer, envelope(sequence, body));
       };
     };
-    socket.on("close", () => this.#sockets.delete(socket));
     socket.on("data", (bytes: Uint8Array) => {
       framer.push(bytes);
       for (let next = framer.next(); next !== null; next = framer.next()) {
-        if (waiting >= WAITING_MAX) return void socket.destroy();
+        if (waiting >= WAITING_MAX) {
+          this.#refuse(`${peer.name}: ${WAITING_MAX} requests wait`, fromOf(socket));
+          return void socket.destroy();
+        }
         this.#read(next, peer, socket, answerTo);
+        if (socket.destroyed) return;
       }
       if (framer.refusal === null) return;
       this.counts.malformed++;
-      onRefused(`${peer.name}: ${framer.refusal}`, fromOf(socket));
+      this.#options.onRefused(`${peer.name}: ${framer.refusal}`, fromOf(socket));
       socket.destroy();
     });
   }
@@ -176,15 +145,31 @@ export class ControlServer {
     const { sequence, verb, ...common } = answerable;
     const node = this.#options.identity.name;
     const nack: Body = { ...common, verb: "nack", of: verb, node, step: "", reason: refusal };
-    socket.write(writeMessage(envelope(sequence, nack)));
+    this.#tell(socket, peer, envelope(sequence, nack));
+  }
+
+  /** Who asks and does not read is let go: what waits for it is memory. */
+  #tell(socket: TLSSocket, { name }: Peer, message: Message): void {
+    if (socket.destroyed) return;
+    if (socket.writableLength > UNREAD_BYTES_MAX) {
+      this.#refuse(`${name} does not read its answers`, fromOf(socket));
+      return void socket.destroy();
+    }
+    this.counts.answers++;
+    socket.write(writeMessage(message));
+  }
+
+  #refuse(reason: string, from: string): void {
+    this.counts.refused++;
+    this.#options.onRefused(reason, from);
   }
 }
 
 /** A body as a message of this program. */
-export function envelope(sequence: number, body: Body): Message {
-  return { protocol: PROTOCOL_VERSION, release: VERSION, sequence, credential: null, body };
-}
-
-function fromOf({ remoteAddress, remotePort }: TLSSocket): string {
-  return remoteAddress === undefined ? "a peer" : hostPort(remoteAddress, remotePort ?? 0);
+export function envelope(
+  sequence: number,
+  body: Body,
+  credential: Credential | null = null,
+): Message {
+  return { protocol: PROTOCOL_VERSION, release: VERSION, sequence, credential, body };
 }

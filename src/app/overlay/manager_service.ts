@@ -140,7 +140,7 @@ export class ManagerService {
 
   /**
    * Forms an overlay; returns when it is ACTIVE, or READY when it is held. The same one again changes
-   * nothing.
+   * nothing, unless a box is not as it was configured: then it is formed again.
    *
    * @throws when it does not become, naming node and reason, after everything was undone
    */
@@ -148,19 +148,22 @@ export class ManagerService {
     spec: OverlaySpec,
     hold: boolean,
     replace: boolean,
-  ): Promise<{ overlay: OverlayView; unchanged: boolean }> {
+  ): Promise<{ overlay: OverlayView; unchanged: boolean; drift: readonly string[] }> {
     const digest = specDigest(spec, sha256Hex);
     const present = this.#living(spec.name);
+    let drift: readonly string[] = [];
     if (present !== null) {
-      const { manager: { state }, memo } = present;
-      const same = memo.digest === digest;
-      if (same && state === "ACTIVE" && present.lost.length === 0) {
-        return { overlay: present.view(), unchanged: true };
+      const same = present.memo.digest === digest;
+      if (same && present.manager.state === "ACTIVE") {
+        drift = await this.#drift(present);
+        if (drift.length === 0) return { overlay: present.view(), unchanged: true, drift };
       }
-      const mayGo = same ? state === "ACTIVE" : replace;
+      const mayGo = same ? present.manager.state === "ACTIVE" : replace;
       if (!mayGo) throw new Error(inTheWay(present, digest));
-      await this.destroy(spec.name);
+      if (this.#living(spec.name) === present) await this.#end(present, "to be formed again");
     }
+    const other = this.#living(spec.name);
+    if (other !== null) throw new Error(inTheWay(other, digest));
     if (this.#entries.size >= OVERLAYS_MAX) {
       throw new Error(
         `Cannot form overlay ${spec.name} as there may be ${OVERLAYS_MAX}: destroy one first`,
@@ -172,7 +175,7 @@ export class ManagerService {
     entry.manager.start(nowMs());
     this.#runner.add(driven);
     await done;
-    return { overlay: this.#formed(entry), unchanged: false };
+    return { overlay: this.#formed(entry), unchanged: false, drift };
   }
 
   /** Goes on with an overlay that was held. */
@@ -210,17 +213,7 @@ export class ManagerService {
   /** Probes every link, or with 0 reads counters only. */
   async status(name: string, probes: number): Promise<OverlayView> {
     const entry = this.#entry(name);
-    const { manager } = entry;
-    if (manager.state !== "ACTIVE") return entry.view();
-    const told = entry.when(({ event }) => event === "status" || event === "gone");
-    manager.status(probes, PROBE_WAIT_MS, nowMs());
-    this.#runner.pump();
-    const late = new AbortController();
-    await Promise.race([
-      told,
-      delay(this.#tools.timers.probeMs + PROBE_WAIT_MS + STATUS_SLACK_MS, late.signal),
-    ]);
-    late.abort();
+    await this.#look(entry, probes);
     return entry.view();
   }
 
@@ -250,10 +243,12 @@ export class ManagerService {
     const present = this.#living(spec.name);
     const digest = specDigest(spec, sha256Hex);
     const before = present === null ? [] : present.manager.record.plans;
-    const unchanged = present?.memo.digest === digest && present.manager.state === "ACTIVE";
+    const same = present?.memo.digest === digest && present.manager.state === "ACTIVE";
+    const drift = same ? await this.#drift(present) : [];
+    const unchanged = same && drift.length === 0;
     const design = new Design(spec, randomHex(EPOCH_BYTES), randomHex);
     const candidates = unchanged ? [] : await this.discover();
-    return planOf({ spec, digest, design, candidates, before, unchanged });
+    return planOf({ spec, digest, design, candidates, before, unchanged, drift });
   }
 
   /** Ends it; overlays stay, until their leases are over or the manager comes back. */
@@ -396,6 +391,26 @@ export class ManagerService {
     );
   }
 
+  /** What every box says now. */
+  async #look(entry: OverlayEntry, probes: number): Promise<void> {
+    const { manager } = entry;
+    if (manager.state !== "ACTIVE") return;
+    const told = entry.when(({ event }) => event === "status" || event === "gone");
+    manager.status(probes, PROBE_WAIT_MS, nowMs());
+    this.#runner.pump();
+    const late = new AbortController();
+    await Promise.race([
+      told,
+      delay(this.#tools.timers.probeMs + PROBE_WAIT_MS + STATUS_SLACK_MS, late.signal),
+    ]);
+    late.abort();
+  }
+
+  async #drift(entry: OverlayEntry): Promise<readonly string[]> {
+    await this.#look(entry, 0);
+    return entry.drift;
+  }
+
   async #end(entry: OverlayEntry, reason: string): Promise<readonly string[]> {
     const gone = entry.when(({ event }) => event === "gone");
     entry.manager.destroy(nowMs(), reason);
@@ -520,7 +535,7 @@ export class ManagerService {
 
   #invite(body: Body, ttl: number): void {
     const { config } = this.#options;
-    const message = envelope(this.#client.next(), body);
+    const message = envelope(this.#client.next(), body, this.#client.credential);
     const group = config.group === false ? null : parseAddress(config.group);
     if (group !== null) this.#down!.send(message, group.host, group.port, ttl);
     for (const node of config.nodes) {

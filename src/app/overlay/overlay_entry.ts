@@ -43,11 +43,16 @@ export class OverlayEntry {
     this.memo = memo;
   }
 
-  /** Boxes that have nothing of it any more: their lease was over, or they were made anew. */
-  get lost(): readonly string[] {
-    return [...this.#states.values()].filter(({ state }) => state === REFUSED).map(({ node }) =>
-      node
-    );
+  /**
+   * What is not as it was formed, a line for each box. One that is silent may still be as it was; one that
+   * waits for its keys gets them without being asked.
+   */
+  get drift(): readonly string[] {
+    return [...this.#states.values()].flatMap(({ drift, node, rekey, state }) => {
+      if (state === REFUSED) return [`${node} has nothing of it any more`];
+      if (state !== "ACTIVE" || rekey || drift.length === 0) return [];
+      return [`${node}: ${drift.join("; ")}`];
+    });
   }
 
   /** Takes an event of its machine. */

@@ -51,7 +51,7 @@ export function overlayText(view: OverlayView): string[] {
     `${printableWord(view.name)}: ${view.state}, ${printable(view.topology)}, ` +
     `${countText(view.nodes.length, "node")}, ${countText(view.links.length, "link")}`,
     ...(trouble === "" ? [] : [trouble]),
-    ...(failure === null ? [] : [`failed in ${failure.phase}: ${printable(failure.reason)}`]),
+    ...(failure === null ? [] : [printable(`failed in ${failure.phase}: ${failure.reason}`)]),
     ...(orphans.length === 0 ? [] : [`left over on ${orphans.map(printableWord).join(", ")}`]),
   ];
   const networks = networksOf(view);

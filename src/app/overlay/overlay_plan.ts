@@ -26,6 +26,8 @@ export interface OverlayPlan {
   readonly digest: string;
   /** It is up as it is asked for. */
   readonly unchanged: boolean;
+  /** It is up, but not as it was formed, a line for each box: it would be formed again. */
+  readonly drift: readonly string[];
   /** Why it could not be formed now, a line each; empty when it could. */
   readonly missing: readonly string[];
   readonly boxes: readonly PlannedBox[];
@@ -44,13 +46,14 @@ export interface PlanInput {
   /** Plans of the overlay of that name that is there now. */
   readonly before: readonly NodePlan[];
   readonly unchanged: boolean;
+  readonly drift: readonly string[];
 }
 
 /** Places and designs without asking anybody. */
 export function planOf(
-  { before, candidates, design, digest, spec, unchanged }: PlanInput,
+  { before, candidates, design, digest, drift, spec, unchanged }: PlanInput,
 ): OverlayPlan {
-  const base = { name: spec.name, digest, unchanged, answered: candidates.length };
+  const base = { name: spec.name, digest, unchanged, drift, answered: candidates.length };
   const nothing = { boxes: [], managers: [], missing: [] };
   if (unchanged) return { ...base, ...nothing };
   // What a sub-manager has, it tells only when it is asked to gather.

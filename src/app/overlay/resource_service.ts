@@ -21,6 +21,7 @@ import { type Identity, loadIdentity, type Peer } from "./identity.ts";
 import { probeLinks } from "./link_probe.ts";
 import { type Box, MachineRunner } from "./machine_runner.ts";
 import { openNode } from "./node/open_node.ts";
+import { hasMptcp } from "./node/endpoint_step.ts";
 import type { Underlay } from "./node/route_kernel.ts";
 import type { NodeConfigurer } from "./node/node_configurer.ts";
 import type { ResourceDaemonView } from "./overlay_view.ts";
@@ -88,6 +89,7 @@ export class ResourceService {
       mtu: underlay.mtu,
       capabilities: [
         ...capabilities,
+        ...(hasMptcp() ? ["mptcp"] : []),
         ...(config.hosts === false ? [] : ["hosts"]),
         ...(config.script === false ? [] : ["script"]),
       ],

@@ -228,7 +228,7 @@ function overlayRows({ nowMs, overlay, overlays }: StatusReport): Row[] {
     rows.push({ text: "" }, ...table(heading, body));
   }
   if (overlay.resource !== null) {
-    const heading = line("LENT TO", [
+    const heading = line("LENT", [
       ...["STATE".padEnd(10), "FOR".padStart(8), "LEASE".padStart(8)],
       ...["MANAGER".padEnd(NAME_COLUMNS), "DRIFT"],
     ]);

@@ -86,7 +86,7 @@ export class Discovery {
       if (this.#ticks === 0) {
         this.#ring++;
         this.#openRing(nowMs);
-      } else this.#tickAtMs = nowMs + ringMs(this.#timers, this.#levels);
+      } else this.#openTick(nowMs);
     } else if (nowMs >= this.#inviteAtMs) this.#invite(nowMs);
     return null;
   }
@@ -107,6 +107,11 @@ export class Discovery {
   #openRing(nowMs: number): void {
     const last = this.#ring === this.#timers.rings.length - 1;
     this.#ticks = last ? lastRingTicks(this.#timers, this.#order.need) : 1;
+    this.#openTick(nowMs);
+  }
+
+  /** INVITE goes out in each T_INV: the one answer of a node that was slow may have been lost. */
+  #openTick(nowMs: number): void {
     this.#tickAtMs = nowMs + ringMs(this.#timers, this.#levels);
     this.#invites = this.#timers.invitesPerRing;
     this.#invite(nowMs);

@@ -17,6 +17,7 @@ import {
   type Output,
   overlayKey,
 } from "./machine.ts";
+import type { NodePlan } from "../../wire/xbone/node_plan.ts";
 import type { Manager } from "./manager.ts";
 import { type InviteRefusal, inviteRefusal } from "./resource_invite.ts";
 import { Responder, type ResponderRecord, type ResponderView } from "./responder.ts";
@@ -66,6 +67,7 @@ export class Resource {
       offer,
       counts: this.counts,
       free: (key) => this.#free(key),
+      beside: (key) => this.#beside(key),
       put: (output) => void this.#outputs.push(output),
     };
     this.#makeWork = (owner) =>
@@ -245,6 +247,13 @@ export class Resource {
   #free(key: string): number {
     const others = this.#overlays.size - (this.#overlays.has(key) ? 1 : 0);
     return Math.max(0, this.#offer().overlaysMax - others);
+  }
+
+  #beside(key: string): NodePlan[] {
+    return [...this.#overlays.values()].flatMap((responder) => {
+      const { plan } = responder;
+      return responder.key === key || plan === null ? [] : [plan];
+    });
   }
 
   /** Overlays that a manager has here, but for this one. */

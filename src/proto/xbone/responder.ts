@@ -31,6 +31,7 @@ import type {
   Select,
   Status,
 } from "../../wire/xbone/messages.ts";
+import type { NodePlan } from "../../wire/xbone/node_plan.ts";
 import { overlayKey, type ResponderState } from "./machine.ts";
 import { canonicalJson, planDigest } from "./plan_digest.ts";
 import { type Refusal, WaitingRequests } from "./responder_waiting.ts";
@@ -119,6 +120,11 @@ export class Responder implements WorkOwner {
     this.#type = desk.offer().type;
     this.#waiting = new WaitingRequests(desk);
     this.#work = makeWork(this);
+  }
+
+  /** What the box is in it, without keys; null while it is nothing. */
+  get plan(): NodePlan | null {
+    return this.#work.record().plan;
   }
 
   get state(): ResponderState {

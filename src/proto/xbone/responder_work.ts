@@ -42,6 +42,8 @@ export interface Desk {
   readonly counts: ResourceCounts;
   /** Overlays that the box could join, this one among them. */
   readonly free: (key: string) => number;
+  /** What this box is in its other overlays. */
+  readonly beside: (key: string) => readonly NodePlan[];
   readonly put: (output: Output) => void;
 }
 
@@ -151,7 +153,8 @@ export class BoxWork implements Work {
   dispatch(_spec: SubSpec, _nowMs: number): void {}
 
   configRefusal(plans: readonly NodePlan[]): string | null {
-    if (plans.length === 1) return checkPlan(plans[0]!, this.#desk.tools.node);
+    const { beside, tools } = this.#desk;
+    if (plans.length === 1) return checkPlan(plans[0]!, tools.node, beside(this.#owner.key));
     return `Cannot configure as a box takes one plan: current value is ${plans.length}`;
   }
 

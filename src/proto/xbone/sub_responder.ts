@@ -19,7 +19,7 @@ import type {
 } from "../../wire/xbone/messages.ts";
 import type { NodePlan } from "../../wire/xbone/node_plan.ts";
 import { checkPlan } from "./check_plan.ts";
-import type { ManagerEvent, ManagerRecord, Order } from "./machine.ts";
+import type { ManagerEvent, ManagerRecord, Order, Output } from "./machine.ts";
 import { Manager } from "./manager.ts";
 import { madeUp } from "./placement.ts";
 import type { Desk, Work, WorkOwner, WorkRecord } from "./responder_work.ts";
@@ -241,7 +241,7 @@ export class SubWork implements Work {
         if (this.#shortOf === "") break;
         this.#goOn(nowMs);
       } else if (output.kind === "journal") this.#journal(output.record as ManagerRecord | null);
-      else {
+      else if (!this.#isOvertaken(output)) {
         this.#desk.put(output);
         if (output.kind === "event") this.#handleEvent(output.event, nowMs);
       }
@@ -249,6 +249,12 @@ export class SubWork implements Work {
     this.#draining = false;
     const over = this.#manager?.state === "IDLE" && this.#owner.state === "UNDO";
     if (over && this.#orphans === null) this.#gone([], nowMs);
+  }
+
+  /** RELEASE before INVITE for another need may come behind it, and would free who has answered again. */
+  #isOvertaken(output: Output): boolean {
+    return output.kind === "multicast" && output.body.verb === "release" &&
+      this.#owner.state === "GATHER" && this.#needs.length > 0;
   }
 
   /** There is not enough for a need: there may be for a smaller one. */

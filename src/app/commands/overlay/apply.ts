@@ -18,7 +18,8 @@ const APPLY = command({
   description:
     "The manager finds boxes, has them reserved and committed, configures all of them and probes every link. When\n" +
     "a box refuses, stays silent or a link carries nothing, everything is undone and the reason names the box.\n" +
-    "The same specification again changes nothing. Ctrl-C gives up, and everything is undone.",
+    "The same specification again changes nothing, unless a box has drifted: then the overlay is formed again.\n" +
+    "Ctrl-C gives up, and everything is undone.",
   positionals: [{
     name: "SPEC",
     help: "the specification, JSON with comments; - is standard input",
@@ -56,27 +57,29 @@ export async function run(words: string[]): Promise<number> {
   if (spec === null) return Exit.Usage;
   const startedMs = performance.now();
   return await withManager(flags, async (api) => {
-    let name = "";
+    const { name, text } = spec;
     const tell = progressTeller();
     if (!flags.quiet && !flags.json) {
       await api.follow((event) => {
-        if (name === "") name = event.overlay;
         if (event.overlay === name) tell(event);
       });
     }
     const give = (): void => {
       printError("Giving up: everything is being undone");
-      if (name !== "") api.request("cancel", { name }).catch(() => {});
+      api.request("cancel", { name }).catch(() => {});
     };
     Deno.addSignalListener("SIGINT", give);
     try {
       const { hold, replace } = flags;
-      const answer = await api.request("create", { spec, hold, replace });
+      const answer = await api.request("create", { spec: text, hold, replace });
       const overlay = answer.overlay as OverlayView;
       const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
       if (flags.json) printLine(printableJson(answer));
       else {
         for (const line of overlayLines(overlay)) printLine(line);
+        for (const line of answer.drift as readonly string[]) {
+          printLine(`Formed again, as it was not as configured: ${printable(line)}`);
+        }
         printLine(outcome(overlay, answer.unchanged === true, seconds));
       }
       return Exit.Ok;

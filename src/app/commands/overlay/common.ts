@@ -96,13 +96,13 @@ async function asked<T>(api: OverlayApi, ask: (api: OverlayApi) => Promise<T>): 
   }
 }
 
-/** The text of a specification that can be used; its mistakes are told here, and null is returned. */
-export async function specText(path: string): Promise<string | null> {
+/** A specification that can be used; its mistakes are told here, and null is returned. */
+export async function specText(path: string): Promise<{ text: string; name: string } | null> {
   const text = path === "-"
     ? await new Response(Deno.stdin.readable).text()
     : await Deno.readTextFile(path);
   const read = readSpec(text, path === "-" ? "standard input" : path);
-  if (read.spec !== null) return text;
+  if (read.spec !== null) return { text, name: read.spec.name };
   for (const problem of read.problems) printError(problemText(problem));
   return null;
 }

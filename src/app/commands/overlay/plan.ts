@@ -56,14 +56,19 @@ export async function run(words: string[]): Promise<number> {
     printLine(`${path} can be used`);
     return Exit.Ok;
   }
-  const answer = await withManager(flags, async (api) => await api.request("plan", { spec }));
+  const answer = await withManager(
+    flags,
+    async (api) => await api.request("plan", { spec: spec.text }),
+  );
   const plan = answer.plan as OverlayPlan;
   if (flags.json) printLine(printableJson(plan));
   else for (const line of planLines(plan)) printLine(printable(line));
   return plan.missing.length === 0 ? Exit.Ok : Exit.Failure;
 }
 
-function planLines({ answered, boxes, managers, missing, name, unchanged }: OverlayPlan): string[] {
+function planLines(
+  { answered, boxes, drift, managers, missing, name, unchanged }: OverlayPlan,
+): string[] {
   if (unchanged) return [`Overlay ${name} is up as specified: nothing would change`];
   const made = boxes.flatMap(({ changes }) => changes).filter((line) => line.startsWith("+"));
   return [
@@ -73,6 +78,7 @@ function planLines({ answered, boxes, managers, missing, name, unchanged }: Over
       ...changes.map((line) => `  ${line}`),
     ]),
     ...managers.map(({ node, sub }) => `${node}: would find boxes for ${sub}`),
+    ...drift.map((line) => `Would be formed again, as it is not as it was configured: ${line}`),
     ...missing.map((line) => `Missing: ${line}`),
     missing.length > 0
       ? `Overlay ${name} could not be formed now: ${answered} boxes answered`

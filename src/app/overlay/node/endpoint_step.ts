@@ -61,8 +61,8 @@ export function endpointStep(namespace: string): StepKind<EndpointRecord> {
   };
 }
 
-/** Where the kernel has none, there never was an endpoint. */
-function hasMptcp(): boolean {
+/** Whether this kernel has it; where it has not, there never was an endpoint. */
+export function hasMptcp(): boolean {
   try {
     return Deno.statSync(MPTCP_SYSCTLS).isDirectory;
   } catch (error) {

@@ -15,8 +15,7 @@ import type { PlannedStep, StepKind, StepRecord } from "./step.ts";
 /** Of what a directory is called after. */
 const OVERLAY_FORM = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const ANY_PORT = "127.0.0.1:0";
-const KEYRING_MODE = 0o600;
-const CONFIG_MODE = 0o644;
+const MODE = 0o600;
 
 /** What stands in the journal. */
 export interface PeersRecord extends StepRecord {
@@ -51,8 +50,8 @@ export function peersStep(folder: string): StepKind<PeersRecord> {
       const place = placeOf(folder, record);
       const keyring = keyringOf(record, secret);
       Deno.mkdirSync(place.directory, { recursive: true, mode: 0o700 });
-      put(place.keyring, keyring, KEYRING_MODE);
-      put(place.config, configOf(record, place.keyring), CONFIG_MODE);
+      put(place.keyring, keyring);
+      put(place.config, configOf(record, place.keyring));
     },
     undo(record): void {
       if (!OVERLAY_FORM.test(record.overlay)) return; // it was refused
@@ -148,10 +147,10 @@ function modeDrift(path: string): string[] {
 }
 
 /** Replaces a file; there is never a half of one. */
-function put(path: string, text: string, mode: number): void {
+function put(path: string, text: string): void {
   const beside = `${path}.new`;
   removeIfThere(beside);
-  Deno.writeTextFileSync(beside, text, { createNew: true, mode });
+  Deno.writeTextFileSync(beside, text, { createNew: true, mode: MODE });
   Deno.renameSync(beside, path);
 }
 
