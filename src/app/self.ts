@@ -10,9 +10,15 @@ export function selfCommand(
   words: readonly string[],
   options: Omit<Deno.CommandOptions, "args"> = {},
 ): Deno.Command {
+  const [program, ...args] = selfWords(words);
+  return new Deno.Command(program!, { ...options, args });
+}
+
+/** The words that start it, for another program that starts it. */
+export function selfWords(words: readonly string[]): string[] {
   // In one bundled file this module is that file.
   const { url } = import.meta;
   const main = fileURLToPath(url.endsWith("/app/self.ts") ? new URL("../main.ts", url) : url);
   const args = Deno.build.standalone ? [...words] : ["run", "--quiet", "-A", main, ...words];
-  return new Deno.Command(Deno.execPath(), { ...options, args });
+  return [Deno.execPath(), ...args];
 }

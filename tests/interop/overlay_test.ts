@@ -5,6 +5,8 @@
 import assert from "node:assert/strict";
 import { printLine } from "../../src/app/terminal.ts";
 import { ignoreWithoutNamespaces } from "./netns.ts";
+import { fairlead } from "./paths_program.ts";
+import { must, run } from "./processes.ts";
 import { becomesClean, lab, LAB_TIMERS, ok, pingAll, view } from "./overlay_lab.ts";
 
 const ignore = await ignoreWithoutNamespaces();
@@ -102,5 +104,20 @@ Deno.test({
       for (const box of [...FOUR, "om"]) ok(await where.on(box, ["nft", "flush", "ruleset"]));
     }
     await becomesClean(where, before);
+  },
+});
+
+Deno.test({
+  name: "the demonstration shows an overlay, and leaves nothing",
+  ignore,
+  fn: async () => {
+    const namespaces = async (): Promise<string> =>
+      (await must(["ip", "netns", "list"])).split("\n").filter((line) => line.includes("demo"))
+        .join();
+    assert.equal(await namespaces(), "");
+    const argv = fairlead("overlay", "demo", "--boxes", "3", "--topology", "star", "--once");
+    const shown = ok(await run(argv, { deadlineMs: 60_000 }));
+    assert.match(shown.stdout, /Overlay demo: ACTIVE, star, 3 nodes, 2 links/);
+    assert.equal(await namespaces(), "");
   },
 });

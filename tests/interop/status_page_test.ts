@@ -6,6 +6,14 @@
 import assert from "node:assert/strict";
 import type { Snapshot } from "../../src/app/status/snapshot.ts";
 import { openStatus } from "../../src/app/status/server.ts";
+import {
+  fakeManager,
+  fakeNode,
+  fakeOverlay,
+  fakeResource,
+  inTrouble,
+  stacked,
+} from "../app/fake_overlay.ts";
 import { fakeBox, fakeGateway, fakeHub, fakeTrouble, HOSTILE_NAME } from "../app/fake_snapshot.ts";
 import { Chromium, findChromium, type Page } from "./chromium.ts";
 
@@ -185,6 +193,84 @@ async function showsBox(browser: Chromium, box: Box): Promise<void> {
   await assertAbsent(page, ["upstreams-card", "paths-card"]);
   assert.deepEqual(page.complaints, []);
   await keep(page, "standby");
+}
+
+pageTest("a manager shows its overlays and their live pictures", manager, showsOverlays);
+
+function manager(seconds: number): Snapshot {
+  const lab = { ...stacked(fakeOverlay("tree", 7)), name: "lab" };
+  return fakeManager(seconds, [inTrouble(fakeOverlay("ring", 12)), lab]);
+}
+
+/** How many pictures the browser could draw. */
+const PICTURES =
+  '[...document.querySelectorAll("#pictures img")].filter((one) => one.naturalWidth > 0).length';
+
+async function showsOverlays(browser: Chromium, box: Box): Promise<void> {
+  const page = await browser.open(box.url);
+  await page.until(`${PICTURES} === 2`);
+  assert.equal(await page.text("#sentence"), "Overlay field has 1 dead link: r2-r3");
+  assert.match(await page.text("#overlays tbody tr"), /^field\s.*active for 1 d 1 h\s+ring\s+12\s/);
+  assert.match(await page.text("#overlays"), /1 node silent, 1 node drifted, 1 link dead/);
+  const alt = 'document.querySelector("#pictures img").alt';
+  assert.match(
+    await page.evaluate<string>(alt),
+    /^Picture of overlay field: ACTIVE, ring, 12 nodes/,
+  );
+  await assertAbsent(page, ["rates", "sessions-card", "lent-card", "inputs-card", "spool-card"]);
+  const elsewhere = page.requests.filter((url) =>
+    !url.startsWith(box.url) && !url.startsWith("data:")
+  );
+  assert.deepEqual(elsewhere, []);
+  await keep(page, "overlay");
+  const source = 'decodeURIComponent(document.querySelector("#pictures img").src)';
+  assert.match(await page.evaluate<string>(source), />silent</);
+  box.make = (seconds) => fakeManager(seconds, [fakeOverlay("ring", 12)]);
+  await page.until(`${PICTURES} === 1 && !${source}.includes(">silent<")`);
+  assert.equal(await page.text("#sentence"), "All is well: every overlay is up");
+  box.make = (seconds) => fakeManager(seconds, []);
+  await page.until(`${PICTURES} === 0`);
+  assert.match(await page.text("#overlays-card"), /No overlay is formed/);
+  assert.deepEqual(page.complaints, []);
+}
+
+pageTest("a picture by itself follows light and dark, and runs nothing", drawn, showsPicture);
+
+function drawn(seconds: number): Snapshot {
+  const nodes = [{ ...fakeNode(0), name: HOSTILE_NAME }, fakeNode(1)];
+  return fakeManager(seconds, [{ ...fakeOverlay("ring", 2), nodes }]);
+}
+
+async function showsPicture(browser: Chromium, box: Box): Promise<void> {
+  const page = await browser.open(`${box.url}api/overlay.svg?name=field`);
+  await page.until('document.querySelector("rect.page") !== null');
+  const ground = 'getComputedStyle(document.querySelector("rect.page")).fill';
+  await page.scheme("light");
+  assert.equal(await page.evaluate(ground), "rgb(255, 255, 255)");
+  await page.scheme("dark");
+  assert.equal(await page.evaluate(ground), "rgb(20, 23, 28)");
+  assert.equal(
+    await page.evaluate('document.querySelectorAll("img, script, [onerror]").length'),
+    0,
+  );
+  assert.deepEqual(page.complaints, []);
+}
+
+pageTest("a box shows the overlays that it is lent to", fakeResource, showsLent);
+
+async function showsLent(browser: Chromium, box: Box): Promise<void> {
+  const page = await browser.open(box.url);
+  await page.until(SHOWN);
+  assert.match(
+    await page.text("#lent tbody tr"),
+    /^field\s.*active for 1 h\s+om\.example\s+router/,
+  );
+  assert.match(await page.text("#lent"), /1 min left\s+none/);
+  assert.match(await page.text("#lent"), /no end\s+link vx5 is down/);
+  assert.match(await page.text("#lent-facts"), /Refused\s+acl 4, full 1/);
+  await assertAbsent(page, ["rates", "sessions-card", "overlays-card", "inputs-card"]);
+  await keep(page, "lent");
+  assert.deepEqual(page.complaints, []);
 }
 
 async function assertAbsent(page: Page, ids: readonly string[]): Promise<void> {

@@ -240,9 +240,7 @@ export interface Story {
   readonly reached: string[];
   failure: string;
   gone: boolean;
-  orphans: readonly string[];
   activeAtMs: number;
-  selectAtMs: number;
 }
 
 /** The user's own manager. */
@@ -269,9 +267,7 @@ export class ManagerProcess extends Process {
       reached: [],
       failure: "",
       gone: false,
-      orphans: [],
       activeAtMs: Infinity,
-      selectAtMs: Infinity,
     });
     const manager = new Manager(this.tools, order, designer);
     this.#managers.set(key, manager);
@@ -316,10 +312,7 @@ export class ManagerProcess extends Process {
     if (event.event === "failed") {
       story.failure = `${event.failure.phase} ${event.failure.node}: ${event.failure.reason}`;
     }
-    if (event.event === "gone") {
-      story.gone = true;
-      story.orphans = event.orphans;
-    }
+    if (event.event === "gone") story.gone = true;
     if (event.event === "reached" && event.state === "ACTIVE") story.activeAtMs = this.net.nowMs;
     this.onEvents.get(key)?.(event);
   }

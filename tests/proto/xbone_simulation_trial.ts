@@ -88,7 +88,7 @@ export interface Outcome {
 /** All timers and leases of what was begun are over then. */
 const END_MS = 4_000_000;
 /** Requests that come late are no later than this. */
-const CALM_SECONDS = 8;
+const CALM_SECONDS = 6;
 
 /** Runs one trial to its end. */
 export function runTrial(kind: Case, seed: number, traced: boolean): Outcome {

@@ -51,6 +51,10 @@ const ACTIONS: CommandSet["entries"] = {
     summary: "what carries an overlay's marks on this box and belongs to none",
     load: () => import("./overlay/orphans.ts"),
   },
+  demo: {
+    summary: "an overlay to look at, of boxes that are namespaces of this machine",
+    load: () => import("./overlay/demo.ts"),
+  },
   keys: {
     summary: "make a small authority and certificates for nodes, managers and operators",
     load: () => import("./overlay/keys.ts"),

@@ -11,7 +11,8 @@ import type { Body, LinkState } from "../../wire/xbone/messages.ts";
 import type { NodePlan } from "../../wire/xbone/node_plan.ts";
 import type { RecordStore } from "./record_store.ts";
 
-const RECORD_AGAIN_MS = 1000;
+/** Between tries of a machine whose record the disk does not take, or that has failed. */
+const AGAIN_MS = 1000;
 /** setTimeout takes no more; a machine has nothing to do for so long. */
 const SLEEP_MS_MAX = 60_000;
 
@@ -53,6 +54,7 @@ export interface Box {
     key: string,
     probes: number,
     waitMs: number,
+    mend: boolean,
   ): Promise<{ drift: readonly string[]; links: readonly LinkState[] }>;
 }
 
@@ -67,20 +69,30 @@ export interface RunnerPorts {
   request(to: Reach, body: Body, waitMs: number): Promise<Body>;
   answer(ticket: number, body: Body): void;
   tell(key: string, event: ManagerEvent): void;
-  /** A sentence about trouble of our own; null when it is over. */
+  /** A sentence about the disk; null when it takes records again. */
   trouble(text: string | null): void;
+  /** A mistake of our own: what was being done is not, and everything else goes on. */
+  failed(error: Error): void;
+}
+
+/** What is known of a machine. */
+interface Turn {
+  /** The record that waits for the disk, if one does. */
+  waiting: Output | null;
+  /** It is left alone until then. */
+  notBeforeMs: number;
 }
 
 /** All machines of a program. */
 export class MachineRunner {
   readonly #ports: RunnerPorts;
-  /** With the output that waits for the disk. */
-  readonly #machines = new Map<Driven, Output | null>();
+  readonly #machines = new Map<Driven, Turn>();
+  /** Keys of records that the disk has not taken. */
+  readonly #unwritten = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pumping = false;
   #again = false;
   #closed = false;
-  #troubled = false;
 
   constructor(ports: RunnerPorts) {
     this.#ports = ports;
@@ -88,7 +100,7 @@ export class MachineRunner {
 
   /** Runs it from now on. */
   add(machine: Driven): void {
-    this.#machines.set(machine, null);
+    this.#machines.set(machine, { waiting: null, notBeforeMs: -Infinity });
     this.pump();
   }
 
@@ -97,7 +109,18 @@ export class MachineRunner {
     this.#machines.delete(machine);
   }
 
-  /** Does what is to be done now; to be called after each `handle…`. */
+  /** Tells a machine something, and does all that follows from it. What it throws is told. */
+  call(act: (nowMs: number) => void): void {
+    if (this.#closed) return;
+    try {
+      act(nowMs());
+    } catch (error) {
+      this.#ports.failed(error as Error);
+    }
+    this.pump();
+  }
+
+  /** Does what is to be done now. */
   pump(): void {
     this.#again = true;
     if (this.#pumping || this.#closed) return;
@@ -105,9 +128,14 @@ export class MachineRunner {
     while (this.#again) {
       this.#again = false;
       const now = nowMs();
-      for (const machine of [...this.#machines.keys()]) {
-        if (machine.pollDeadline() <= now) machine.handleDeadline(now);
-        this.#drain(machine);
+      for (const [machine, turn] of [...this.#machines]) {
+        if (turn.notBeforeMs > now) continue;
+        try {
+          this.#run(machine, turn, now);
+        } catch (error) {
+          turn.notBeforeMs = now + AGAIN_MS; // what fails at once again must not keep all busy
+          this.#ports.failed(error as Error);
+        }
       }
     }
     this.#pumping = false;
@@ -120,17 +148,27 @@ export class MachineRunner {
     clearTimeout(this.#timer);
   }
 
-  #drain(machine: Driven): void {
-    let output = this.#machines.get(machine) ?? machine.pollOutput();
-    for (; output !== null; output = machine.pollOutput()) {
-      if (this.#closed) return;
-      if (this.#do(machine, output)) {
-        if (this.#machines.has(machine)) this.#machines.set(machine, null);
-        continue;
-      }
-      this.#machines.set(machine, output);
-      return;
+  /** A machine whose record waits is not woken either: nothing that it wants can be done. */
+  #run(machine: Driven, turn: Turn, now: number): void {
+    if (turn.waiting !== null && !this.#try(machine, turn, turn.waiting, now)) return;
+    if (machine.pollDeadline() <= now) machine.handleDeadline(now);
+    for (let output = machine.pollOutput(); output !== null; output = machine.pollOutput()) {
+      if (this.#closed || !this.#try(machine, turn, output, now)) return;
     }
+  }
+
+  #try(machine: Driven, turn: Turn, output: Output, now: number): boolean {
+    let done = true;
+    try {
+      done = this.#do(machine, output);
+    } catch (error) {
+      this.#ports.failed(error as Error);
+    }
+    turn.waiting = done ? null : output;
+    if (done) return true;
+    turn.notBeforeMs = now + AGAIN_MS;
+    this.#machines.set(machine, turn); // one that was forgotten is kept until this is written
+    return false;
   }
 
   #do(machine: Driven, output: Output): boolean {
@@ -162,24 +200,24 @@ export class MachineRunner {
   #record(key: string, record: unknown): boolean {
     try {
       this.#ports.records.write(key, record);
-      if (this.#troubled) this.#ports.trouble(null);
-      this.#troubled = false;
-      return true;
     } catch (error) {
-      this.#troubled = true;
+      this.#unwritten.add(key);
       this.#ports.trouble(
         `The record of overlay ${key} cannot be written, so that it waits: ` +
           `${(error as Error).message}`,
       );
       return false;
     }
+    if (this.#unwritten.delete(key) && this.#unwritten.size === 0) this.#ports.trouble(null);
+    return true;
   }
 
   #send(machine: Driven, to: Reach, body: Body, waitMs: number): void {
-    this.#ports.request(to, body, waitMs).then(
-      (answer) => machine.handleAnswer(to.node, answer, nowMs()),
-      (error: Error) => machine.handleUnreachable(to.node, body, error.message, nowMs()),
-    ).then(() => this.pump());
+    Promise.try(() => this.#ports.request(to, body, waitMs)).then(
+      (answer) => this.call((now) => machine.handleAnswer(to.node, answer, now)),
+      (error: Error) =>
+        this.call((now) => machine.handleUnreachable(to.node, body, error.message, now)),
+    );
   }
 
   #configure(
@@ -190,23 +228,22 @@ export class MachineRunner {
     const { box: handlers } = machine;
     if (box === undefined || handlers === undefined) return; // a manager has no box of its own
     const { key } = output;
-    const done = (): void => this.pump();
     const reasonOf = (error: unknown): string => (error as Error).message;
     if (output.kind === "apply" || output.kind === "rekey") {
-      box.apply(output.plan, output.generation, output.kind === "rekey").catch((error) => ({
-        step: "",
-        reason: reasonOf(error),
-      })).then((failure) => handlers.handleApplied(key, failure, nowMs())).then(done);
+      const { generation, plan } = output;
+      Promise.try(() => box.apply(plan, generation, output.kind === "rekey"))
+        .catch((error) => ({ step: "", reason: reasonOf(error) }))
+        .then((failure) => this.call((now) => handlers.handleApplied(key, failure, now)));
     } else if (output.kind === "undo") {
-      box.undo(key).catch((error) => [reasonOf(error)])
-        .then((left) => handlers.handleUndone(key, left, nowMs())).then(done);
+      Promise.try(() => box.undo(key)).catch((error) => [reasonOf(error)])
+        .then((left) => this.call((now) => handlers.handleUndone(key, left, now)));
     } else {
-      box.check(key, output.probes, output.waitMs).catch((error) => ({
-        drift: [reasonOf(error)],
-        links: [],
-      })).then(({ drift, links }) =>
-        handlers.handleChecked(key, output.ticket, drift, links, nowMs())
-      ).then(done);
+      const { mend, probes, ticket, waitMs } = output;
+      Promise.try(() => box.check(key, probes, waitMs, mend))
+        .catch((error) => ({ drift: [reasonOf(error)], links: [] }))
+        .then(({ drift, links }) =>
+          this.call((now) => handlers.handleChecked(key, ticket, drift, links, now))
+        );
     }
   }
 
@@ -214,12 +251,18 @@ export class MachineRunner {
     clearTimeout(this.#timer);
     if (this.#closed) return;
     let at = Infinity;
-    for (const [machine, waiting] of this.#machines) {
-      at = Math.min(at, machine.pollDeadline());
-      if (waiting !== null) at = Math.min(at, nowMs() + RECORD_AGAIN_MS);
+    for (const [machine, { notBeforeMs, waiting }] of this.#machines) {
+      const nextMs = waiting !== null ? notBeforeMs : Math.max(notBeforeMs, machine.pollDeadline());
+      at = Math.min(at, nextMs);
     }
     if (at === Infinity) return;
     const ms = Math.min(SLEEP_MS_MAX, Math.max(0, at - nowMs()));
     this.#timer = setTimeout(() => this.pump(), ms);
   }
+}
+
+/** A sentence about a mistake of our own, with the place where it happened. */
+export function failedText({ message, stack }: Error): string {
+  const place = stack?.split("\n").find((line) => /^\s+at /.test(line))?.trim() ?? "nowhere";
+  return `Mistake in this program: ${message} (${place}); everything else goes on, please report it`;
 }

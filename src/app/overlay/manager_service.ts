@@ -21,6 +21,7 @@ import { Manager } from "../../proto/xbone/manager.ts";
 import { REFUSED } from "../../proto/xbone/manager_upkeep.ts";
 import type { OverlaySpec } from "../../proto/xbone/overlay_spec.ts";
 import { Resource } from "../../proto/xbone/resource.ts";
+import { nackOf } from "../../proto/xbone/responder_waiting.ts";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
 import type { AckInvite, Body, Message } from "../../wire/xbone/messages.ts";
 import { hostPort } from "../address_text.ts";
@@ -30,14 +31,15 @@ import type { Alarms, Journal } from "../status/journal.ts";
 import { ControlClient } from "./control_client.ts";
 import { ControlDatagrams } from "./control_datagrams.ts";
 import { type AnswerTo, ControlServer, envelope } from "./control_server.ts";
-import { type Identity, loadIdentity, type Peer } from "./identity.ts";
-import { type Driven, MachineRunner } from "./machine_runner.ts";
+import { type Identity, loadIdentity, type Peer, type Role } from "./identity.ts";
+import { type Driven, failedText, MachineRunner } from "./machine_runner.ts";
 import { OverlayEntry, type OverlayMemo } from "./overlay_entry.ts";
 import { type OverlayPlan, planOf } from "./overlay_plan.ts";
 import type { OverlayProgress, OverlayView } from "./overlay_view.ts";
 import { RecordStore } from "./record_store.ts";
 import { SignedDatagrams, type Signer } from "./signed_datagram.ts";
 import { specDigest } from "./spec.ts";
+import { Tickets } from "./tickets.ts";
 import { underlayOf } from "./underlay.ts";
 
 /** Overlays at once. */
@@ -70,11 +72,10 @@ export class ManagerService {
   readonly #entries = new Map<string, OverlayEntry>();
   readonly #driven = new Map<string, Driven>();
   readonly #listeners = new Set<ProgressListener>();
-  readonly #tickets = new Map<number, AnswerTo>();
+  readonly #tickets = new Tickets();
   /** Answers to questions that reserve nothing, by epoch. */
   readonly #asking = new Map<string, Map<string, Candidate>>();
   readonly #resource: Resource | null;
-  #ticket = 0;
   #server: ControlServer | null = null;
   #down: ControlDatagrams | null = null;
   #up: ControlDatagrams | null = null;
@@ -95,8 +96,15 @@ export class ManagerService {
     }
     const records = await RecordStore.open(`${config.state}/records`);
     const service = new ManagerService(options, identity, records);
-    await service.#listen();
-    service.#restore(records.load());
+    try {
+      // Before anybody can ask: who were told that nothing is known of an overlay would give it up.
+      service.#restore(records.load());
+      await service.#listen();
+    } catch (error) {
+      await service.close();
+      throw error;
+    }
+    for (const driven of service.#driven.values()) service.#runner.add(driven);
     service.#runner.pump();
     return service;
   }
@@ -113,15 +121,13 @@ export class ManagerService {
       multicast: (body, ttl) => this.#invite(body, ttl),
       unicast: (to, body) => this.#answerInvite(to, body),
       request: (to, body, waitMs) => this.#client.request(to, body, waitMs),
-      answer: (ticket, body) => {
-        this.#tickets.get(ticket)?.(body);
-        this.#tickets.delete(ticket);
-      },
+      answer: (ticket, body) => this.#tickets.answer(ticket, body),
       tell: (key, event) => this.#tell(key, event),
       trouble: (text) => {
         if (text === null) alarms.clear("overlay_record");
         else alarms.raise("overlay_record", "error", text);
       },
+      failed: (error) => options.journal.event("error", "overlay_internal", failedText(error)),
     });
     this.#resource = config.above === false ? null : this.#makeResource(config);
   }
@@ -221,20 +227,23 @@ export class ManagerService {
   async discover(): Promise<Candidate[]> {
     const epoch = randomHex(EPOCH_BYTES);
     const found = new Map<string, Candidate>();
-    this.#asking.set(epoch, found);
     const nobody = { count: 0, os: ["any"] };
     const { inviteMs, rings } = this.#tools.timers;
-    for (const ttl of rings) {
-      this.#invite({
-        verb: "invite",
-        ...{ application: "overlay", name: "discover", version: "", level: 0, epoch },
-        ...{ host: nobody, router: nobody, meta: 0, subs: [], routing: "static", qos: false },
-        ...{ encryption: "none", script: null, ttl, replyTo: "", holdMs: 0 },
-        path: [this.identity.name],
-      }, ttl);
-      await delay(inviteMs);
+    this.#asking.set(epoch, found);
+    try {
+      for (const ttl of rings) {
+        this.#invite({
+          verb: "invite",
+          ...{ application: "overlay", name: "discover", version: "", level: 0, epoch },
+          ...{ host: nobody, router: nobody, meta: 0, subs: [], routing: "static", qos: false },
+          ...{ encryption: "none", script: null, ttl, replyTo: "", holdMs: 0 },
+          path: [this.identity.name],
+        }, ttl);
+        await delay(inviteMs);
+      }
+    } finally {
+      this.#asking.delete(epoch);
     }
-    this.#asking.delete(epoch);
     return [...found.values()].sort((a, b) => a.node < b.node ? -1 : 1);
   }
 
@@ -294,12 +303,19 @@ export class ManagerService {
         this.#resource?.restore(key.slice(ABOVE.length), record, now);
         continue;
       }
-      const kept = record as ManagerRecord;
-      const memo = kept.order.memo as OverlayMemo;
-      const design = new Design(memo.spec, kept.order.epoch, randomHex);
-      const manager = Manager.restore(this.#tools, kept, design, now);
-      this.#enter(manager, memo);
-      this.#runner.add(this.#driven.get(manager.key)!);
+      try {
+        const kept = record as ManagerRecord;
+        const memo = kept.order.memo as OverlayMemo;
+        const design = new Design(memo.spec, kept.order.epoch, randomHex);
+        this.#enter(Manager.restore(this.#tools, kept, design, now), memo);
+      } catch (error) {
+        throw new Error(
+          `Cannot go on with overlay ${key} as its record is damaged: ${
+            (error as Error).message
+          }; ` +
+            `put back a backup of ${this.#options.config.state}/records, or move that record away`,
+        );
+      }
     }
   }
 
@@ -435,21 +451,14 @@ export class ManagerService {
     const group = config.group === false ? null : parseAddress(config.group);
     const signed = new SignedDatagrams(this.identity);
     const { host, port } = parseAddress(config.listen);
-    const onRefused = (reason: string, from: string): void => {
-      this.#options.journal.event(
-        "warning",
-        "overlay_refused",
-        `Not heard from ${from}: ${reason}`,
-        { name: from },
-      );
-    };
+    const onRefused = (reason: string, from: string): void => this.#refused(reason, from);
     this.#down = await ControlDatagrams.open({
       host: group?.host.includes(":") === true ? "::" : "0.0.0.0",
       port: 0,
       group: null,
       interface: config.interface ?? "",
       signed,
-      onMessage: (message, signer) => this.#ackInvite(message, signer),
+      onMessage: (message, signer, from) => this.#ackInvite(message, signer, from),
       onRefused,
     });
     if (config.above === false) return;
@@ -472,10 +481,18 @@ export class ManagerService {
         if (body.verb !== "invite" && body.verb !== "release") return;
         if (signer.name === this.identity.name) return; // our own, looped back
         const replyTo = body.verb === "invite" && body.replyTo !== "" ? body.replyTo : from;
-        this.#resource!.handleRequest(signer.name, body, -1, replyTo, nowMs());
-        this.#runner.pump();
+        this.#runner.call((now) =>
+          this.#resource!.handleRequest(signer.name, body, -1, replyTo, now)
+        );
       },
       onRefused,
+    });
+  }
+
+  #refused(reason: string, from: string): void {
+    const { journal } = this.#options;
+    journal.event("warning", "overlay_refused", `Not heard from ${from}: ${reason}`, {
+      name: from,
     });
   }
 
@@ -513,24 +530,28 @@ export class ManagerService {
   }
 
   #request(body: Body, peer: Peer, answer: AnswerTo): void {
-    const ticket = ++this.#ticket;
-    this.#tickets.set(ticket, answer);
-    this.#resource!.handleRequest(peer.name, body, ticket, "", nowMs());
-    this.#runner.pump();
+    const refusal = this.#tickets.refusal(peer);
+    if (refusal !== null) return answer(nackOf(body, this.identity.name, refusal));
+    const ticket = this.#tickets.take(answer);
+    this.#runner.call((now) => this.#resource!.handleRequest(peer.name, body, ticket, "", now));
   }
 
-  #ackInvite({ body }: Message, { name, role }: Signer): void {
+  #ackInvite({ body }: Message, { name, role }: Signer, from: string): void {
     if (body.verb !== "ack-invite" && body.verb !== "nack") return;
-    if (body.verb === "ack-invite" && (body.type === "meta") !== (role === "manager")) return;
+    const wanted: Role = body.verb === "ack-invite" && body.type === "meta" ? "manager" : "node";
+    if (body.verb === "ack-invite" && role !== wanted) {
+      return this.#refused(`${name} offers to be ${body.type}, and is ${role}`, from);
+    }
     const asking = this.#asking.get(body.epoch);
     if (asking !== undefined) {
       if (body.verb === "ack-invite") asking.set(name, candidateOf(name, body));
       return;
     }
     const entry = this.#entries.get(overlayKey(body.name, body.epoch));
-    if (entry !== undefined) entry.manager.handleMessage(name, body, nowMs());
-    else this.#resource?.handleAnswer(name, body, nowMs());
-    this.#runner.pump();
+    this.#runner.call((now) => {
+      if (entry !== undefined) entry.manager.handleMessage(name, body, now);
+      else this.#resource?.handleAnswer(name, body, now);
+    });
   }
 
   #invite(body: Body, ttl: number): void {

@@ -5,8 +5,9 @@
  * @module
  */
 
-/** Width of all pictures, and what is left free of it on each side. */
+/** Width of all pictures. */
 export const WIDTH = 1080;
+/** What is left free of it on each side. */
 export const MARGIN = 24;
 
 /** How a network is drawn. */

@@ -32,9 +32,19 @@ export class RecordStore {
     const records = new Map<string, unknown>();
     for (const { isFile, name } of Deno.readDirSync(this.#directory)) {
       if (!isFile || !name.endsWith(SUFFIX)) continue;
-      const key = decodeURIComponent(name.slice(0, -SUFFIX.length));
-      const record = new DurableFile(`${this.#directory}/${name}`).read();
-      if (record !== null) records.set(key, record);
+      const path = `${this.#directory}/${name}`;
+      try {
+        const record: unknown = JSON.parse(Deno.readTextFileSync(path));
+        if (typeof record !== "object" || record === null) throw new Error("it is no object");
+        records.set(decodeURIComponent(name.slice(0, -SUFFIX.length)), record);
+      } catch (error) {
+        throw new Error(
+          `Cannot use ${path} as it is damaged: ${
+            (error as Error).message
+          }; put back a backup of ` +
+            "it, or move it away and see what is left by fairlead overlay orphans on each box",
+        );
+      }
     }
     return records;
   }

@@ -9,6 +9,7 @@ import { nowMs } from "../../io/clock.ts";
 import { sha256Hex } from "../../io/pki.ts";
 import { type Acl, type Offer, TIMERS } from "../../proto/xbone/machine.ts";
 import { Resource } from "../../proto/xbone/resource.ts";
+import { nackOf } from "../../proto/xbone/responder_waiting.ts";
 import type { Body, LinkState, Message } from "../../wire/xbone/messages.ts";
 import type { ResourceConfig } from "../config/overlay_resource_config.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
@@ -19,7 +20,7 @@ import { ControlDatagrams } from "./control_datagrams.ts";
 import { type AnswerTo, ControlServer, envelope } from "./control_server.ts";
 import { type Identity, loadIdentity, type Peer } from "./identity.ts";
 import { probeLinks } from "./link_probe.ts";
-import { type Box, MachineRunner } from "./machine_runner.ts";
+import { type Box, failedText, MachineRunner } from "./machine_runner.ts";
 import { openNode } from "./node/open_node.ts";
 import { hasMptcp } from "./node/endpoint_step.ts";
 import type { Underlay } from "./node/route_kernel.ts";
@@ -27,6 +28,7 @@ import type { NodeConfigurer } from "./node/node_configurer.ts";
 import type { ResourceDaemonView } from "./overlay_view.ts";
 import { RecordStore } from "./record_store.ts";
 import { SignedDatagrams, type Signer } from "./signed_datagram.ts";
+import { Tickets } from "./tickets.ts";
 import { underlayOf } from "./underlay.ts";
 
 /** What it is opened with. */
@@ -44,9 +46,8 @@ export class ResourceService {
   readonly #resource: Resource;
   readonly #runner: MachineRunner;
   readonly #client: ControlClient;
-  readonly #tickets = new Map<number, AnswerTo>();
+  readonly #tickets = new Tickets();
   readonly #offer: Offer;
-  #ticket = 0;
   #server: ControlServer | null = null;
   #datagrams: ControlDatagrams | null = null;
 
@@ -62,8 +63,14 @@ export class ResourceService {
     const node = await openNode(config);
     const underlay = underlayOf(config.address, config.group === false ? null : config.group);
     const service = new ResourceService(options, identity, records, node, underlay);
-    await service.#listen();
-    for (const [key, record] of records.load()) service.#resource.restore(key, record, nowMs());
+    try {
+      // Before anybody can ask: who were told that nothing is known of an overlay would give it up.
+      for (const [key, record] of records.load()) service.#resource.restore(key, record, nowMs());
+      await service.#listen();
+    } catch (error) {
+      await service.close();
+      throw error;
+    }
     service.#runner.pump();
     return service;
   }
@@ -114,15 +121,13 @@ export class ResourceService {
       multicast: () => {},
       unicast: (to, body) => this.#send(to, body),
       request: (to, body, waitMs) => this.#client.request(to, body, waitMs),
-      answer: (ticket, body) => {
-        this.#tickets.get(ticket)?.(body);
-        this.#tickets.delete(ticket);
-      },
+      answer: (ticket, body) => this.#tickets.answer(ticket, body),
       tell: () => {},
       trouble: (text) => {
         if (text === null) options.alarms.clear("overlay_record");
         else options.alarms.raise("overlay_record", "error", text);
       },
+      failed: (error) => options.journal.event("error", "overlay_internal", failedText(error)),
     });
     const resource = this.#resource;
     this.#runner.add({
@@ -185,27 +190,14 @@ export class ResourceService {
     if (signer.role !== "manager") return this.#refused(`${signer.name} is no manager`, from);
     if (body.verb !== "invite" && body.verb !== "release") return;
     const replyTo = body.verb === "invite" && body.replyTo !== "" ? body.replyTo : from;
-    this.#resource.handleRequest(signer.name, body, -1, replyTo, nowMs());
-    this.#runner.pump();
+    this.#runner.call((now) => this.#resource.handleRequest(signer.name, body, -1, replyTo, now));
   }
 
   #request(body: Body, peer: Peer, answer: AnswerTo): void {
-    const ticket = ++this.#ticket;
-    this.#tickets.set(ticket, answer);
-    if (peer.role === "manager") {
-      this.#resource.handleRequest(peer.name, body, ticket, "", nowMs());
-      return this.#runner.pump();
-    }
-    this.#tickets.delete(ticket);
-    const { application, epoch, level, name, verb, version } = body;
-    answer({
-      ...{ application, epoch, level, name, version },
-      verb: "nack",
-      of: verb,
-      node: this.identity.name,
-      step: "",
-      reason: `${peer.name} is a ${peer.role}, and only managers may ask`,
-    });
+    const refusal = this.#tickets.refusal(peer);
+    if (refusal !== null) return answer(nackOf(body, this.identity.name, refusal));
+    const ticket = this.#tickets.take(answer);
+    this.#runner.call((now) => this.#resource.handleRequest(peer.name, body, ticket, "", now));
   }
 
   #send(to: string, body: Body): void {
@@ -217,6 +209,17 @@ export class ResourceService {
     this.#options.journal.event("warning", "overlay_refused", `Not heard from ${from}: ${reason}`, {
       name: from,
     });
+  }
+
+  async #mend(key: string): Promise<void> {
+    const failure = await this.#node.mend(key);
+    if (failure === null) return;
+    const { reason, step } = failure;
+    this.#options.journal.event(
+      "error",
+      "overlay_apply",
+      `Overlay ${key} cannot be made again as it was, at ${step}: ${reason}`,
+    );
   }
 
   #box(): Box {
@@ -249,7 +252,8 @@ export class ResourceService {
           );}
         return left;
       },
-      check: async (key, probes, waitMs) => {
+      check: async (key, probes, waitMs, mend) => {
+        if (mend) await this.#mend(key);
         const drift = node.drift(key);
         const probed = probes === 0 ? [] : await probeLinks(node.links(key), probes, waitMs);
         const counters = node.counters(key);

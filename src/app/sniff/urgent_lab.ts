@@ -6,13 +6,13 @@
  */
 import { inNamespace } from "../../io/namespace.ts";
 import { setStandardUrgent } from "../../io/urgent_socket.ts";
+import { ip, tool } from "../iproute.ts";
 
 const DEVICE = "cable0";
 // RFC 5737: addresses for documentation, which nobody has.
 const SENDER_ADDRESS = "192.0.2.1";
 const RECEIVER_ADDRESS = "192.0.2.2";
 const PREFIX_LENGTH = 30;
-const COMMAND_MS = 10_000;
 
 /** The two ends, and what is between them. */
 export class UrgentLab {
@@ -78,30 +78,4 @@ export class UrgentLab {
       }
     }
   }
-}
-
-async function ip(words: readonly string[]): Promise<void> {
-  await tool("ip", words);
-}
-
-async function tool(program: string, words: readonly string[]): Promise<void> {
-  let done: Deno.CommandOutput;
-  try {
-    done = await new Deno.Command(program, {
-      args: [...words],
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
-      env: { LC_ALL: "C" },
-      signal: AbortSignal.timeout(COMMAND_MS),
-    }).output();
-  } catch (error) {
-    const remedy = error instanceof Deno.errors.NotFound ? ": install iproute2" : "";
-    throw new Error(`Cannot run ${program}${remedy || `: ${(error as Error).message}`}`);
-  }
-  if (done.success) return;
-  const said = new TextDecoder().decode(done.stderr).trim();
-  throw new Error(
-    `Cannot make a laboratory by ${program} ${words.join(" ")}, run it as root: ${said}`,
-  );
 }

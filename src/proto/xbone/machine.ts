@@ -228,6 +228,8 @@ export type Output =
     readonly ticket: number;
     readonly probes: number;
     readonly waitMs: number;
+    /** After a restart: what is gone is made again first, but for keys. */
+    readonly mend: boolean;
   }
   | { readonly kind: "event"; readonly key: string; readonly event: ManagerEvent };
 

@@ -146,7 +146,10 @@ export class Responder implements WorkOwner {
     this.#ackInvite();
   }
 
-  /** After a restart: before ACTIVE it is undone; ACTIVE is looked at, and its lease starts again. */
+  /**
+   * After a restart: before ACTIVE it is undone. ACTIVE is made again where a reboot took it away, but for
+   * keys, for which the manager is asked; its lease starts again.
+   */
   restore(record: ResponderRecord, nowMs: number): void {
     this.#journaled = true;
     this.#type = record.type;
@@ -159,7 +162,7 @@ export class Responder implements WorkOwner {
     if (active) this.#enter("ACTIVE", nowMs, this.#lease(nowMs));
     this.#work.restore(record, active, nowMs);
     if (!active) this.#takeDown("It was restarted before it was active", nowMs);
-    else if (this.state === "ACTIVE") this.#look(nowMs);
+    else if (this.state === "ACTIVE") this.#look(nowMs, true);
   }
 
   /** INVITE by `from` is a datagram: `replyTo` says where its answer goes. */
@@ -458,7 +461,7 @@ export class Responder implements WorkOwner {
       nodes: this.#work.states(),
     });
     // The next answer tells what is found now. Half, as refreshes come a little sooner or later.
-    if (nowMs - this.#lookedMs >= this.#desk.tools.timers.refreshMs / 2) this.#look(nowMs);
+    if (nowMs - this.#lookedMs >= this.#desk.tools.timers.refreshMs / 2) this.#look(nowMs, false);
   }
 
   #handleStatus(body: Status, ticket: number, nowMs: number): void {
@@ -543,9 +546,9 @@ export class Responder implements WorkOwner {
     return this.#type === "both" ? "host" : this.#type;
   }
 
-  #look(nowMs: number): void {
+  #look(nowMs: number, mend: boolean): void {
     this.#lookedMs = nowMs;
-    this.#work.look();
+    this.#work.look(mend);
   }
 
   #ackInvite(again: Invite | null = null): void {

@@ -89,8 +89,8 @@ export interface Work {
   /** Is it still as configured? */
   verify(ticket: number, nowMs: number): void;
   probe(ticket: number, probes: number, waitMs: number, nowMs: number): void;
-  /** Looks at the box again soon, for the next answer. */
-  look(): void;
+  /** Looks at the box again soon, for the next answer; `mend`: what is gone is made again first. */
+  look(mend: boolean): void;
   handleDrift(drift: readonly string[]): void;
   /** All keys are new. */
   handleKeyed(): void;
@@ -186,8 +186,8 @@ export class BoxWork implements Work {
     this.#check(ticket, probes, waitMs);
   }
 
-  look(): void {
-    this.#check(-1, 0, 0);
+  look(mend: boolean): void {
+    this.#check(-1, 0, 0, mend);
   }
 
   handleDrift(drift: readonly string[]): void {
@@ -236,8 +236,8 @@ export class BoxWork implements Work {
     return Infinity;
   }
 
-  #check(ticket: number, probes: number, waitMs: number): void {
-    this.#desk.put({ kind: "check", key: this.#owner.key, ticket, probes, waitMs });
+  #check(ticket: number, probes: number, waitMs: number, mend = false): void {
+    this.#desk.put({ kind: "check", key: this.#owner.key, ticket, probes, waitMs, mend });
   }
 }
 

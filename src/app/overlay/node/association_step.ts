@@ -118,6 +118,8 @@ export function associationStep(namespace: string): Required<StepKind<Associatio
       if (refusalOf(record) !== "" || !hasXfrm(namespace)) return;
       using(record, (kernel) => kernel.remove(record));
     },
+    // Nothing leaves in clear until there are keys.
+    mend: (record) => using(record, (kernel) => kernel.addPolicies(record)),
     drift: (record) => using(record, (kernel) => kernel.missing(record)),
     rekey: (_old, next, secret) =>
       using(next, (kernel) => {

@@ -150,6 +150,14 @@ export class NodeConfigurer {
     return this.#inTurn(key, () => this.#rekey(key, plan, generation));
   }
 
+  /**
+   * Takes the steps again of what was complete and is not as it was, as after a reboot; null when it is
+   * there again, but for keys, which are written down nowhere.
+   */
+  mend(key: string): Promise<StepFailure | null> {
+    return this.#inTurn(key, () => this.#mend(key));
+  }
+
   /** What is not as it was configured, a line each. */
   drift(key: string): string[] {
     const journal = this.#journals.get(key);
@@ -283,6 +291,26 @@ export class NodeConfigurer {
         await this.#exchange(journal, step);
       }
       journal.complete(generation);
+      return null;
+    } catch (error) {
+      return { step: about, reason: (error as Error).message };
+    }
+  }
+
+  async #mend(key: string): Promise<StepFailure | null> {
+    const journal = this.#journals.get(key);
+    if (journal === undefined || journal.generation === 0) return null;
+    let about = "check";
+    try {
+      if (this.drift(key).length === 0) return null;
+      for (const [index, record] of journal.open()) {
+        about = record.about;
+        if (this.#cancelled.has(key)) return { step: about, reason: "It was cancelled before" };
+        const kind = this.#kindOf(record);
+        if (kind.mend === undefined) await kind.apply(record);
+        else await kind.mend(record);
+        if (index % STEPS_PER_TURN === 0) await nextTurn();
+      }
       return null;
     } catch (error) {
       return { step: about, reason: (error as Error).message };

@@ -30,6 +30,12 @@ export interface StepKind<R extends StepRecord> {
    * @throws with the reason when something is left
    */
   undo(record: R): void | Promise<void>;
+  /**
+   * Takes it again after a restart, when its secret is gone; absent where {@linkcode apply} needs none.
+   *
+   * @throws with the reason
+   */
+  mend?(record: R): void | Promise<void>;
   /** What is not as it should be: a line each. */
   drift(record: R): readonly string[];
   /**
