@@ -48,7 +48,7 @@ const COMMANDS: CommandSet["entries"] = {
   },
   overlay: {
     summary:
-      "a virtual network over many boxes, formed as a whole or not at all: rd, om, plan, apply",
+      "a virtual network over many boxes, formed as a whole or not at all: rd, om, plan, apply and more",
     load: () => import("./app/commands/overlay.ts"),
   },
   ceph: {

@@ -157,7 +157,7 @@ Deno.test("silent and drifted nodes are marked with a word", () => {
   assert.match(svg, /<g class="drifted"><title>r3 [^<]*drift: route 10\.100\.0\.1\/32 is missing/);
   assert.ok(svg.includes(">silent</text>") && svg.includes(">drifted</text>"));
   const dots = overlaySvg(inTrouble(fakeOverlay("ring", 40)));
-  assert.ok(dots.includes(">r2  gw2  10.100.0.2  silent</text>"));
+  assert.ok(dots.includes(">r2  silent  gw2  10.100.0.2</text>"));
   const well = overlaySvg(fakeOverlay("ring", 12));
   assert.ok(!well.includes(">silent</text>") && !well.includes(">drifted</text>"));
 });
@@ -261,6 +261,23 @@ Deno.test("Graphviz and Mermaid get every node and link once, by safe names", ()
   assert.equal(count(mermaid, "linkStyle "), 6);
   assert.match(mermaid, /n0_0 ===\|"0\.35 ms, 0 %, esp"\| n0_1/);
   assert.match(mermaid, /n0_3\(\["r4<br\/>gw4<br\/>10\.100\.0\.4"\]\):::well/);
+});
+
+Deno.test("beside a dot long names give way to the address, and to what is wrong", () => {
+  const view = inTrouble(fakeOverlay("ring", 100));
+  const long = (name: string): string => `west/router-${name}`;
+  const svg = overlaySvg({
+    ...view,
+    nodes: view.nodes.map((each) => ({
+      ...each,
+      ...{ name: long(each.name), node: `${each.node}.site.example`, address: "10.100.200.250" },
+    })),
+    links: view.links.map((each) => ({ ...each, ends: [long(each.ends[0]), long(each.ends[1])] })),
+  });
+  assert.ok(svg.includes(">west/router~  gw1.~  10.100.200.250</text>"));
+  assert.ok(svg.includes(">west/router~  silent  gw2.site.exa~</text>"));
+  const [, height] = /viewBox="0 0 1080 (\d+)"/.exec(svg)!.map(Number);
+  assert.ok(height! < 1300, `${height}`);
 });
 
 const HOSTILE = [

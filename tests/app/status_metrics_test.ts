@@ -244,6 +244,7 @@ Deno.test("not ready without a reason is told", () => {
 const ERRORS = [
   { code: "spool_fails", breaks: true },
   { code: "hub_database", breaks: true },
+  { code: "overlay_record", breaks: true },
   { code: "output_archive", breaks: true },
   { code: "standby_fenced", breaks: false },
   { code: "standby_split", breaks: false },

@@ -62,7 +62,9 @@ class Field {
     for (;;) {
       const sas = (await Promise.all(BOXES.map((box) => this.sending(box)))).flat();
       const fresh = sas.filter(({ key }) => !before.has(key));
-      const overlay = await view(this.where, "om", "field");
+      // With drift its exit status is 1.
+      const { stdout } = await this.where.ask("om", "status", "field", "--json");
+      const overlay: OverlayView = JSON.parse(stdout).overlay;
       const bad = overlay.nodes.flatMap(({ drift, silent }) => silent ? ["silent"] : drift);
       if (fresh.length === 6 && sas.length === 6 && bad.length === 0) return;
       const now = `${fresh.length} of ${sas.length} SAs are new; ${bad.join("; ")}`;
@@ -116,8 +118,9 @@ class Field {
     return { esp: esp!, clear: clear! };
   }
 
-  /** What a reboot takes from a box. */
+  /** What a reboot takes from a box; keys first, as nothing is to answer to what comes by them. */
   async forget(box: string): Promise<void> {
+    await this.ip(box, "xfrm", "state", "flush");
     for (const { ifname } of JSON.parse(await this.ip(box, "-j", "link", "show", "type", "vxlan"))) {
       await this.ip(box, "link", "delete", ifname);
     }
@@ -126,7 +129,6 @@ class Field {
     }
     await this.ip(box, "route", "flush", "table", "all", "proto", "199");
     await this.ip(box, "address", "flush", "dev", "lo", "scope", "global");
-    await this.ip(box, "xfrm", "state", "flush");
     await this.ip(box, "xfrm", "policy", "flush");
   }
 

@@ -124,6 +124,16 @@ Deno.test("ACTIVE: NACK-REFRESH tells that the node is not part of it any more",
   assert.equal(rig.events("refreshed")[0]!.nodes[0]!.state, "REFUSED");
 });
 
+Deno.test("ACTIVE: when every node has undone it, as its lease was over, it is taken down", () => {
+  const rig = living();
+  rig.after(TIMERS.refreshMs);
+  rig.nack("b1", "refresh", "stale");
+  assert.equal(rig.manager.state, "ACTIVE");
+  rig.nack("b2", "refresh", "stale");
+  assert.equal(rig.manager.state, "TEARDOWN");
+  assert.match(rig.events("failed")[0]!.failure.reason, /no box has anything of it/);
+});
+
 Deno.test("ACTIVE: destroy sends DELETE to all, and is no failure", () => {
   const rig = living();
   rig.take();

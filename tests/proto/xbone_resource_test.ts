@@ -244,7 +244,9 @@ Deno.test("two overlays at one box do not touch each other", () => {
   const other = { ...COMMON, name: "lab" };
   rig.datagram(invite({ name: "lab" }));
   rig.ask({ ...other, verb: "select", type: "host", sub: "", holdMs: 1000 });
-  rig.ask({ ...config([plan("box", { overlay: "lab" })]), name: "lab" });
+  const [visit] = plan("box", { overlay: "lab" }).visits;
+  const apart = { ...visit!, address: "10.101.0.1", prefix: "10.101.0.0/16" };
+  rig.ask({ ...config([plan("box", { overlay: "lab", visits: [apart] })]), name: "lab" });
   assert.deepEqual(rig.resource.list().map(({ name, state }) => `${name} ${state}`), [
     "field ACTIVE",
     "lab CONFIGURE",

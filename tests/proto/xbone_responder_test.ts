@@ -408,6 +408,7 @@ Deno.test("ACTIVE, STATUS: the lease starts again; links are tried, then ACK-STA
     ticket: rig.ticket,
     probes: 3,
     waitMs: 1000,
+    mend: false,
   });
   const link = {
     ...{ node: "box", link: "r1-r2", sent: 3, answered: 2, rttUs: 300 },
@@ -526,11 +527,13 @@ for (const state of ["RESERVE", "COMMITTED"] as const) {
   });
 }
 
-Deno.test("restart in ACTIVE: looked at, the lease starts again, REFRESH tells drift", () => {
+Deno.test("restart in ACTIVE: mended, the lease starts again, REFRESH tells drift", () => {
   const before = boxIn("ACTIVE");
   before.pass(50_000);
   const rig = before.restarted();
-  assert.deepEqual(kinds(rig.drain()), ["check"]);
+  assert.deepEqual(rig.drain(), [
+    { kind: "check", key: KEY, ticket: -1, probes: 0, waitMs: 0, mend: true },
+  ]);
   assert.equal(rig.resource.pollDeadline(), rig.nowMs + 60_000);
   rig.checked(-1, ["link r1-r2 is gone"]);
   const [answer] = rig.ask(REFRESH);
@@ -538,6 +541,15 @@ Deno.test("restart in ACTIVE: looked at, the lease starts again, REFRESH tells d
   assert.deepEqual(answer.body.nodes[0]?.drift, ["link r1-r2 is gone"]);
   assert.equal(answer.body.nodes[0]?.rekey, false);
   assert.deepEqual(kinds(rig.pass(60_000)), ["journal UNDO", "undo"]);
+});
+
+Deno.test("what is gone later is only told: who took it away may have had a reason", () => {
+  const rig = boxIn("ACTIVE").restarted();
+  rig.drain();
+  rig.checked(-1);
+  rig.pass(TIMERS.refreshMs);
+  const looked = rig.ask(REFRESH).find(({ kind }) => kind === "check");
+  assert.ok(looked?.kind === "check" && !looked.mend);
 });
 
 Deno.test("restart in ACTIVE with associations: new keys are wanted until they came", () => {

@@ -143,6 +143,12 @@ export async function loadManagerConfig(
         'they must be given without a group: current value is [], write "nodes" or "group"',
       );
     }
+    if (draft.socket === false && draft.api === false && draft.above === false) {
+      findings.error(
+        "socket",
+        'nobody could ask this manager: current value is false, write "socket", "api" or "above"',
+      );
+    }
     return Promise.resolve();
   });
 }

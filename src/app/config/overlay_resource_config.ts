@@ -158,6 +158,14 @@ export async function loadResourceConfig(
     RESOURCE_SCHEMA,
     path,
     overrides,
-    () => Promise.resolve(),
+    (draft, findings) => {
+      if (draft.group === false && draft.address === null) {
+        findings.error(
+          "address",
+          "it must be given without a group: current value is null, write where tunnels end",
+        );
+      }
+      return Promise.resolve();
+    },
   );
 }

@@ -86,6 +86,8 @@ class TlsApi implements OverlayApi {
   #listener: (event: OverlayEvent) => void = () => {};
   #id = 0;
   #rest = "";
+  /** Why nothing is answered any more. */
+  #ended: string | null = null;
 
   static async connect(address: string, config: IdentityConfig): Promise<TlsApi> {
     const identity = await loadIdentity(config);
@@ -135,6 +137,7 @@ class TlsApi implements OverlayApi {
   request(command: string, members: object = {}): Promise<Record<string, unknown>> {
     const id = ++this.#id;
     return new Promise((resolve, reject) => {
+      if (this.#ended !== null) return reject(this.#error(this.#ended));
       const timer = setTimeout(() => {
         this.#waiting.delete(id);
         reject(new Error(`Cannot ask the overlay manager as it has not answered ${command}`));
@@ -164,37 +167,53 @@ class TlsApi implements OverlayApi {
   }
 
   #take(text: string): void {
-    const lines = `${this.#rest}${text}`.split("\n");
-    this.#rest = lines.pop()!;
+    this.#rest += text;
     if (this.#rest.length > LINE_BYTES_MAX) this.#socket.destroy(new Error("its line is endless"));
+    if (!text.includes("\n")) return;
+    const lines = this.#rest.split("\n");
+    this.#rest = lines.pop()!;
     for (const line of lines) this.#line(line);
   }
 
   #line(line: string): void {
-    let value: Record<string, unknown>;
+    let value: Record<string, unknown> | null = null;
     try {
       value = JSON.parse(line);
     } catch {
-      return void this.#socket.destroy(new Error("it sent what is no JSON"));
+      // told below
+    }
+    if (typeof value !== "object" || value === null) {
+      return void this.#socket.destroy(new Error("it sent what is no JSON object"));
     }
     if (value.event === "progress") return this.#listener(value as unknown as OverlayEvent);
-    const error = value["API-Error"] as { message?: string } | undefined;
+    const error = errorOf(value);
     if (typeof value.id !== "number") {
-      if (error !== undefined) this.#end(printable(`${error.message}`));
+      if (error !== null) this.#end(error);
       return;
     }
     const waiting = this.#waiting.get(value.id);
     this.#waiting.delete(value.id);
-    if (error !== undefined) waiting?.reject(new Error(printable(`${error.message}`)));
-    else waiting?.resolve(value["API-Reply"] as Record<string, unknown>);
+    const reply = value["API-Reply"];
+    if (error === null && typeof reply === "object" && reply !== null) {
+      return waiting?.resolve(reply as Record<string, unknown>);
+    }
+    waiting?.reject(new Error(error ?? "Cannot read the answer: it is no API-Reply"));
   }
 
   #end(why: string): void {
-    for (const { reject } of this.#waiting.values()) {
-      reject(
-        new Error(`Cannot ask the overlay manager as ${why}: current value is ${this.#where}`),
-      );
-    }
+    this.#ended ??= why;
+    for (const { reject } of this.#waiting.values()) reject(this.#error(this.#ended));
     this.#waiting.clear();
   }
+
+  #error(why: string): Error {
+    return new Error(`Cannot ask the overlay manager as ${why}: current value is ${this.#where}`);
+  }
+}
+
+/** What an API-Error says; null for what is none. */
+function errorOf(answer: Record<string, unknown>): string | null {
+  const error = answer["API-Error"];
+  if (typeof error !== "object" || error === null) return null;
+  return printable(`${(error as { message?: unknown }).message}`);
 }

@@ -9,29 +9,31 @@
  *
  * @module
  */
-import type { AddressInfo } from "node:net";
-import { createServer, type Server, type TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
 import { hostPort } from "../address_text.ts";
-import { LineBuffer } from "../line_buffer.ts";
+import { LINE_BYTES_MAX, LineBuffer } from "../line_buffer.ts";
 import { printableJson } from "../printable.ts";
 import { parseOverlayRequest } from "./api_message.ts";
-import { type Identity, peerOf } from "./identity.ts";
+import type { Identity, Peer } from "./identity.ts";
 import type { OverlayAccess } from "./overlay_access.ts";
+import { TlsDoor } from "./tls_door.ts";
 
 const CLIENTS_MAX = 64;
-const HANDSHAKE_MS = 10_000;
 const IDLE_MS = 1_800_000;
-/** What a client has not read; then it hears no more events. */
+/** Requests of one client that are being done; another one is refused. */
+const WAITING_MAX = 16;
+/** What a client has not read; then it is let go. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
+
+const decoder = new TextDecoder();
 
 /** The open port. */
 export class ApiServer {
   /** Clients that were turned away. */
   refused = 0;
-  readonly #server: Server;
   readonly #access: OverlayAccess;
-  readonly #clients = new Set<TLSSocket>();
+  #door: TlsDoor | null = null;
 
   /**
    * Opens it.
@@ -40,109 +42,88 @@ export class ApiServer {
    * @throws when the port cannot be had
    */
   static async open(listen: string, identity: Identity, access: OverlayAccess): Promise<ApiServer> {
-    const { host, port } = parseAddress(listen);
-    const server = createServer({
-      cert: identity.certificatePem,
-      key: identity.keyPem,
-      ca: identity.caPem,
-      requestCert: true,
-      rejectUnauthorized: true,
-      minVersion: "TLSv1.2",
-      handshakeTimeout: HANDSHAKE_MS,
+    const server = new ApiServer(access);
+    server.#door = await TlsDoor.open({
+      ...parseAddress(listen),
+      ...{ what: "the API", identity, peersMax: CLIENTS_MAX },
+      onPeer: (socket, peer) => server.#take(socket, peer),
+      onRefused: () => void server.refused++,
     });
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (error: Error) =>
-        reject(
-          new Error(`Cannot open the API as ${error.message}: current value is ${listen}`),
-        ));
-      server.listen(port, host, () => resolve());
-    });
-    return new ApiServer(server, access);
+    return server;
   }
 
-  private constructor(server: Server, access: OverlayAccess) {
-    this.#server = server;
+  private constructor(access: OverlayAccess) {
     this.#access = access;
-    server.on("error", () => this.refused++);
-    server.on("tlsClientError", (_error: Error, socket: TLSSocket) => {
-      this.refused++;
-      socket.destroy();
-    });
-    server.on("secureConnection", (socket: TLSSocket) => this.#take(socket));
   }
 
   /** Where it is. */
   get where(): string {
-    const { address, port } = this.#server.address() as AddressInfo;
+    const { address, port } = this.#door!.address;
     return hostPort(address, port);
   }
 
   /** Ends every client. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#clients) socket.destroy();
-    await closed;
+    await this.#door!.close();
   }
 
-  #take(socket: TLSSocket): void {
-    socket.on("error", () => socket.destroy());
-    const peer = peerOf(socket);
-    const why = typeof peer === "string"
-      ? peer
-      : peer.role === "node"
-      ? `${peer.name} is a node, and only operators and managers may ask`
-      : this.#clients.size >= CLIENTS_MAX
-      ? `${CLIENTS_MAX} clients are connected`
-      : null;
-    if (why !== null) {
+  #take(socket: TLSSocket, { name, role }: Peer): void {
+    if (role === "node") {
       this.refused++;
-      return void socket.end(line(null, { "API-Error": { message: `Cannot ask as ${why}` } }));
+      const message = `Cannot ask as ${name} is a node, and only operators and managers may ask`;
+      return end(socket, message);
     }
-    this.#clients.add(socket);
     const lines = new LineBuffer();
     let ends: (() => void) | null = null;
-    const subscribe = (): void => {
-      ends ??= this.#access.subscribe(["progress"], (event) => {
-        if (socket.writableLength < UNREAD_BYTES_MAX) socket.write(line(null, event));
-      });
+    let waiting = 0;
+    const tell = (id: number | null, value: object): void => {
+      if (!socket.writable) return;
+      if (socket.writableLength > UNREAD_BYTES_MAX) return void socket.destroy();
+      socket.write(line(id, value));
+    };
+    const take = async (text: string): Promise<void> => {
+      const parsed = parseOverlayRequest(text);
+      const { id } = parsed;
+      const refuse = (message: string): void => tell(id, { "API-Error": { message } });
+      if ("error" in parsed) return refuse(parsed.error);
+      const { request } = parsed;
+      if (request.command === "subscribe") {
+        ends ??= this.#access.subscribe(["progress"], (event) => tell(null, event));
+        return tell(id, { "API-Reply": { groups: request.groups } });
+      }
+      if (waiting >= WAITING_MAX) {
+        return refuse(`Cannot ask as ${WAITING_MAX} requests of this client are being done`);
+      }
+      waiting++;
+      try {
+        tell(id, { "API-Reply": await this.#access.request(request) });
+      } catch (error) {
+        refuse((error as Error).message);
+      }
+      waiting--;
     };
     socket.setTimeout(IDLE_MS, () => socket.destroy());
-    socket.on("close", () => {
-      this.#clients.delete(socket);
-      ends?.();
-    });
+    socket.on("close", () => ends?.());
     socket.on("data", (bytes: Uint8Array) => {
-      for (let at = 0; at < bytes.length;) {
+      for (let at = 0; at < bytes.length && socket.writable;) {
         const room = lines.room();
         const piece = bytes.subarray(at, at + room.length);
         room.set(piece);
         lines.filled(piece.length);
         at += piece.length;
         for (let next = lines.next(); next !== null; next = lines.next()) {
-          void this.#answer(new TextDecoder().decode(next), socket, subscribe);
+          void take(decoder.decode(next));
         }
-        if (lines.tooLong > 0) return void socket.destroy();
+        if (lines.tooLong === 0) continue;
+        end(socket, `Cannot read request as a line has ${LINE_BYTES_MAX} bytes at most`);
       }
     });
   }
+}
 
-  async #answer(text: string, socket: TLSSocket, subscribe: () => void): Promise<void> {
-    const parsed = parseOverlayRequest(text);
-    const tell = (answer: object): void => {
-      if (!socket.destroyed) socket.write(line(parsed.id, answer));
-    };
-    if ("error" in parsed) return tell({ "API-Error": { message: parsed.error } });
-    const { request } = parsed;
-    if (request.command === "subscribe") {
-      subscribe();
-      return tell({ "API-Reply": { groups: request.groups } });
-    }
-    try {
-      tell({ "API-Reply": await this.#access.request(request) });
-    } catch (error) {
-      tell({ "API-Error": { message: (error as Error).message } });
-    }
-  }
+/** Says why, and lets go. */
+function end(socket: TLSSocket, message: string): void {
+  socket.end(line(null, { "API-Error": { message } }), () => socket.destroy());
 }
 
 function line(id: number | null, value: object): string {

@@ -23,7 +23,7 @@ import type { OverlaySpec } from "../../proto/xbone/overlay_spec.ts";
 import { Resource } from "../../proto/xbone/resource.ts";
 import { nackOf } from "../../proto/xbone/responder_waiting.ts";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
-import type { AckInvite, Body, Message } from "../../wire/xbone/messages.ts";
+import type { AckInvite, Body, Message, NodeState } from "../../wire/xbone/messages.ts";
 import { hostPort } from "../address_text.ts";
 import type { ManagerConfig } from "../config/overlay_manager_config.ts";
 import { delay } from "../delay.ts";
@@ -344,31 +344,39 @@ export class ManagerService {
         break;
       case "silent":
         alarms.raise(
-          `overlay_silent_${name}_${event.node}`,
+          "overlay_silent",
           "warning",
           `Node ${event.node} of overlay ${name} does not answer: look at it, or wait`,
+          `${name}/${event.node}`,
         );
         break;
       case "refreshed":
-        for (const { node, state } of event.nodes) {
-          alarms.clear(`overlay_silent_${name}_${node}`);
-          const code = `overlay_lost_${name}_${node}`;
-          if (state !== REFUSED) alarms.clear(code);
-          else {
-            const remedy = `fairlead overlay apply with the same specification forms it again`;
-            alarms.raise(
-              code,
-              "error",
-              `Node ${node} has nothing of overlay ${name} any more: ${remedy}`,
-            );
-          }
-        }
+        for (const each of event.nodes) this.#refreshed(entry, name, each);
         break;
     }
   }
 
+  #refreshed(entry: OverlayEntry, name: string, { node, state }: NodeState): void {
+    const { alarms } = this.#options;
+    for (const each of [node, ...entry.managersOf(node)]) {
+      alarms.clear("overlay_silent", `${name}/${each}`);
+    }
+    if (state !== REFUSED) return alarms.clear("overlay_lost", `${name}/${node}`);
+    const remedy = "fairlead overlay apply with the same specification forms it again";
+    alarms.raise(
+      "overlay_lost",
+      "error",
+      `Node ${node} has nothing of overlay ${name} any more: ${remedy}`,
+      `${name}/${node}`,
+    );
+  }
+
   #gone(key: string, name: string, orphans: readonly string[]): void {
-    const { journal } = this.#options;
+    const { alarms, journal } = this.#options;
+    for (const node of this.#entries.get(key)?.boxes ?? []) {
+      alarms.clear("overlay_silent", `${name}/${node}`);
+      alarms.clear("overlay_lost", `${name}/${node}`);
+    }
     if (orphans.length === 0) {
       journal.note(`Overlay ${name} is gone: nothing is left of it`);
       return this.#forget(key);
@@ -411,10 +419,12 @@ export class ManagerService {
   async #look(entry: OverlayEntry, probes: number): Promise<void> {
     const { manager } = entry;
     if (manager.state !== "ACTIVE") return;
-    const told = entry.when(({ event }) => event === "status" || event === "gone");
-    manager.status(probes, PROBE_WAIT_MS, nowMs());
-    this.#runner.pump();
     const late = new AbortController();
+    const told = entry.when(
+      ({ event }) => event === "status" || event === "gone",
+      late.signal,
+    );
+    this.#runner.call((now) => manager.status(probes, PROBE_WAIT_MS, now));
     await Promise.race([
       told,
       delay(this.#tools.timers.probeMs + PROBE_WAIT_MS + STATUS_SLACK_MS, late.signal),
@@ -492,7 +502,7 @@ export class ManagerService {
   #refused(reason: string, from: string): void {
     const { journal } = this.#options;
     journal.event("warning", "overlay_refused", `Not heard from ${from}: ${reason}`, {
-      name: from,
+      name: from.slice(0, from.lastIndexOf(":")), // a storm from many ports is one storm
     });
   }
 
@@ -583,7 +593,8 @@ export function failureText(
 ): string {
   const who = node === "" ? "" : `node ${node}: `;
   const at = step === "" ? "" : `${step}: `;
-  return `Cannot form overlay ${name} in ${phase} as ${who}${at}${reason}`;
+  const what = phase === "ACTIVE" ? "Cannot keep overlay" : "Cannot form overlay";
+  return `${what} ${name} in ${phase} as ${who}${at}${reason}`;
 }
 
 function inTheWay({ manager, memo }: OverlayEntry, digest: string): string {

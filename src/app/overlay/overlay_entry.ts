@@ -81,7 +81,7 @@ export class OverlayEntry {
       case "status":
         this.#take(event.status.nodes);
         this.#probedMs = wallMs;
-        for (const link of event.status.links) this.#links.set(`${link.node} ${link.link}`, link);
+        this.#takeLinks(event.status.links);
         break;
     }
     for (const waiter of [...this.#waiters]) {
@@ -89,15 +89,32 @@ export class OverlayEntry {
     }
   }
 
-  /** Resolves with the first event that `wanted` takes. */
-  when(wanted: Waiter): Promise<ManagerEvent> {
+  /** Resolves with the first event that `wanted` takes, unless `late` comes first. */
+  when(wanted: Waiter, late?: AbortSignal): Promise<ManagerEvent> {
     return new Promise((resolve) => {
-      this.#waiters.add((event) => {
+      const waiter = (event: ManagerEvent): boolean => {
         if (!wanted(event)) return false;
         resolve(event);
         return true;
-      });
+      };
+      this.#waiters.add(waiter);
+      late?.addEventListener("abort", () => void this.#waiters.delete(waiter));
     });
+  }
+
+  /** Everybody who was asked for it. */
+  get boxes(): ReadonlySet<string> {
+    const { pinned, selected } = this.manager.record;
+    return new Set([...pinned, ...selected].map(({ node }) => node));
+  }
+
+  /** The sub-managers that a box answers through. */
+  managersOf(node: string): string[] {
+    const { pinned, selected } = this.manager.record;
+    const subs = new Set(
+      pinned.filter((each) => each.node === node).map(({ name }) => name.split("/", 1)[0]),
+    );
+    return selected.filter(({ sub }) => sub !== "" && subs.has(sub)).map(({ node }) => node);
   }
 
   /** What it is now. */
@@ -144,7 +161,20 @@ export class OverlayEntry {
   #take(nodes: readonly NodeState[]): void {
     for (const each of nodes) {
       this.#states.set(each.node, each);
-      this.#silent.delete(each.node);
+      if (each.state === "SILENT") this.#silent.add(each.node);
+      else this.#silent.delete(each.node);
+    }
+  }
+
+  /** Of links that we made: a node may tell of any others. */
+  #takeLinks(links: readonly LinkState[]): void {
+    const ours = new Set<string>();
+    for (const { link, plan } of linksOf(this.manager.record.plans)) {
+      ours.add(`${plan.node} ${link.name}`).add(`${link.peerNode} ${link.name}`);
+    }
+    for (const link of links) {
+      const key = `${link.node} ${link.link}`;
+      if (ours.has(key)) this.#links.set(key, link);
     }
   }
 

@@ -45,8 +45,9 @@ const COLUMN = 7.2;
 const SMALL_COLUMN = 6.6;
 const LABEL_HEIGHT = 13;
 const BASELINE = 4;
-/** Of the text beside a dot. */
-const DOT_COLUMNS = 32;
+/** Of the text beside a dot, and of the node's name in it. */
+const DOT_COLUMNS = 35;
+const DOT_NAME_COLUMNS = 12;
 const NOTE_COLUMNS = 140;
 /** Where on a link its label may stand, from its first end. */
 const PLACES = [0.5, 0.43, 0.57, 0.36, 0.64, 0.29, 0.71, 0.22, 0.78];
@@ -220,7 +221,7 @@ function networkPart(
   y: number,
 ): { height: number; labelsLeft: number; text: string } {
   const { links, nodes, topology } = network;
-  const texts = nodes.map((node) => cut(printable(dotText(node)), DOT_COLUMNS));
+  const texts = nodes.map(dotText);
   const placed = place(
     {
       names: nodes.map(({ name }) => name),
@@ -463,10 +464,16 @@ function textsOf(link: OverlayLinkView): string[][] {
   return [[`${rtt}, ${loss}`], [rtt, loss], [health === "well" ? rtt : loss]];
 }
 
+/** What is wrong comes before what the end may take away; else the box's name gives way. */
 function dotText(node: OverlayNodeView): string {
   const health = nodeHealth(node);
-  const word = health === "silent" || health === "drifted" ? `  ${health}` : "";
-  return `${node.name}  ${node.node}  ${node.address}${word}`;
+  const [name, box, address] = [node.name, node.node, node.address].map(printable);
+  const first = cut(name!, DOT_NAME_COLUMNS);
+  if (health === "silent" || health === "drifted") {
+    return cut([first, health, box, address].join("  "), DOT_COLUMNS);
+  }
+  const room = DOT_COLUMNS - columnsOf(first) - columnsOf(address!) - 4;
+  return cut([first, cut(box!, Math.max(room, 4)), address].join("  "), DOT_COLUMNS);
 }
 
 function nodeText(node: OverlayNodeView): string {

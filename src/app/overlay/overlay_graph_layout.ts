@@ -86,15 +86,27 @@ export function place(net: Net, topology: string | null): Placed {
 
 /** Numbers in names count as numbers: r2 stands before r10. */
 export function compareNames(a: string, b: string): number {
-  const [left, right] = [a, b].map((name) => name.split(/(\d+)/));
-  for (let at = 0; at < Math.min(left!.length, right!.length); at++) {
-    const [one, other] = [left![at]!, right![at]!];
-    if (one === other) continue;
-    const difference = at % 2 === 1 ? Number(one) - Number(other) : 0;
-    if (difference !== 0) return difference;
-    return one < other ? -1 : 1;
+  let at = 0;
+  while (at < a.length && at < b.length && a[at] === b[at]) at++;
+  // Where they begin to differ: a number may have begun before.
+  while (at > 0 && isDigit(a, at - 1)) at--;
+  if (isDigit(a, at) && isDigit(b, at)) {
+    const difference = numberAt(a, at) - numberAt(b, at);
+    if (difference < 0 || difference > 0) return difference; // not of numbers beyond all measure
   }
-  return left!.length - right!.length;
+  const [left, right] = [a.slice(at), b.slice(at)];
+  return left === right ? 0 : left < right ? -1 : 1;
+}
+
+function isDigit(text: string, at: number): boolean {
+  const code = text.charCodeAt(at);
+  return code >= 0x30 && code <= 0x39;
+}
+
+function numberAt(text: string, start: number): number {
+  let end = start;
+  while (isDigit(text, end)) end++;
+  return Number(text.slice(start, end));
 }
 
 const SHAPES: Readonly<Record<string, Shape>> = {

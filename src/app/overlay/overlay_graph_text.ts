@@ -63,9 +63,10 @@ export function overlayText(view: OverlayView): string[] {
       (most, cells) => cells.map((cell, at) => Math.max(most[at] ?? 0, columnsOf(cell))),
       [] as number[],
     );
+    const own = linksByNode(links);
     for (const [at, node] of nodes.entries()) {
       lines.push(aligned(heads[at]!, widths));
-      lines.push(...linkLines(node, links));
+      lines.push(...linkLines(node, own.get(node.name) ?? []));
     }
   }
   return [...lines, "", "=== encrypted  -~- some lost  -x- dead  -?- not probed"];
@@ -184,10 +185,21 @@ function headCells(node: OverlayNodeView): string[] {
   ];
 }
 
+function linksByNode(links: readonly OverlayLinkView[]): Map<string, OverlayLinkView[]> {
+  const byNode = new Map<string, OverlayLinkView[]>();
+  for (const link of links) {
+    for (const end of new Set(link.ends)) {
+      const own = byNode.get(end);
+      if (own === undefined) byNode.set(end, [link]);
+      else own.push(link);
+    }
+  }
+  return byNode;
+}
+
 function linkLines({ name }: OverlayNodeView, links: readonly OverlayLinkView[]): string[] {
   const other = ({ ends: [a, b] }: OverlayLinkView): string => a === name ? b : a;
-  const own = links.filter(({ ends }) => ends.includes(name))
-    .sort((a, b) => compareNames(other(a), other(b)));
+  const own = links.toSorted((a, b) => compareNames(other(a), other(b)));
   const shown = own.slice(0, LINKS_SHOWN);
   const rows = shown.map((link) => {
     const health = linkHealth(link);

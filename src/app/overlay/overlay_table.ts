@@ -33,7 +33,11 @@ export function overlayLines(view: OverlayView): string[] {
     `Overlay ${printable(name)}: ${state}, ${topology}, ${countText(nodes.length, "node")}, ` +
     `${countText(links.length, "link")}, epoch ${epoch}, digest ${digest.slice(0, 12)}`,
   ];
-  if (failure !== null) lines.push(`Failed in ${failure.phase}: ${printable(failure.reason)}`);
+  if (failure !== null) {
+    const where = [failure.node, failure.step].filter((word) => word !== "").join(", ");
+    const at = where === "" ? "" : ` at ${printable(where)}`;
+    lines.push(`Failed in ${failure.phase}${at}: ${printable(failure.reason)}`);
+  }
   for (const node of view.orphans) lines.push(`Left over on ${printable(node)}: it did not answer`);
   for (const { node, sub } of managers) {
     lines.push(`Sub-overlay ${printable(sub)} by manager ${printable(node)}`);
@@ -87,10 +91,12 @@ export function rttText(rttUs: number | null): string {
   return rttUs === null ? NONE : `${(rttUs / 1000).toFixed(2)} ms`;
 }
 
-/** A share of probes that were lost: `0 %`. */
+/** A share of probes that were lost: `0 %` only when none was, `100 %` only when all were. */
 export function lossText({ answered, sent }: OverlayLinkView): string {
-  if (sent === null || answered === null || sent === 0) return NONE;
-  return `${Math.round(100 * (1 - answered / sent))} %`;
+  if (sent === null || answered === null || sent <= 0) return NONE;
+  if (answered >= sent) return "0 %";
+  if (answered <= 0) return "100 %";
+  return `${Math.min(99, Math.max(1, Math.round(100 * (1 - answered / sent))))} %`;
 }
 
 /** As tc(8) writes it: `10mbit`. */
@@ -148,5 +154,5 @@ function table(header: readonly string[], rows: readonly (readonly string[])[]):
 
 /** Blanks may stand in a cell, as cells are two apart. */
 function cellOf(text: string): string {
-  return text === "" ? NONE : text.split(" ").map(printableWord).join(" ");
+  return text.trim() === "" ? NONE : text.trim().split(/ +/).map(printableWord).join(" ");
 }

@@ -207,7 +207,7 @@ export class ResourceService {
 
   #refused(reason: string, from: string): void {
     this.#options.journal.event("warning", "overlay_refused", `Not heard from ${from}: ${reason}`, {
-      name: from,
+      name: from.slice(0, from.lastIndexOf(":")), // a storm from many ports is one storm
     });
   }
 

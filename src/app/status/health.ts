@@ -63,7 +63,7 @@ export function isCalm(state: string): boolean {
 }
 
 /** Codes of alarms: what must be written cannot be, or an input or output that was there is not. */
-const BROKEN = /^(spool_fails|hub_database|input_closed|output_.+)$/;
+const BROKEN = /^(spool_fails|hub_database|overlay_record|input_closed|output_.+)$/;
 
 /** A snapshot with its meaning. */
 export function statusReport(snapshot: Snapshot): StatusReport {

@@ -292,7 +292,15 @@ export class Manager {
 
   /** A node that was configured is so no more: what is not ACTIVE yet does not become. */
   #lost(node: string, reason: string, nowMs: number): void {
-    if (LIVING.includes(this.#desk.state)) return;
+    const { order, state } = this.#desk;
+    if (LIVING.includes(state)) {
+      // Who was away for longer than the lease comes back to nothing.
+      const isGone = this.nodes.every((each) => each.state === REFUSED);
+      if (isGone && order.hold !== "phases") {
+        this.#fail("", "", "no box has anything of it any more: their leases were over", nowMs);
+      }
+      return;
+    }
     this.#fail(node, "", `refused REFRESH: ${reason}`, nowMs);
   }
 

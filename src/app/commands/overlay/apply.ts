@@ -66,7 +66,9 @@ export async function run(words: string[]): Promise<number> {
     }
     const give = (): void => {
       printError("Giving up: everything is being undone");
-      api.request("cancel", { name }).catch(() => {});
+      // A connection of its own, as requests of one are done one after the other.
+      withManager(flags, async (other) => await other.request("cancel", { name }))
+        .catch((error: Error) => printError(error.message));
     };
     Deno.addSignalListener("SIGINT", give);
     try {
