@@ -8,6 +8,8 @@ import {
   associationStep,
   associationSteps,
   espCapable,
+  protectionStep,
+  protectionSteps,
 } from "../../src/app/overlay/node/association_step.ts";
 import {
   type EndpointRecord,
@@ -86,7 +88,16 @@ const CASES: Readonly<Record<string, () => void>> = {
   "what the kernel cannot do leaves nothing, and undoing what was never there is fine": () => {
     const { record, secret } = associationOf();
     const step = associationStep("");
-    assert.equal(step.drift(record).length, 4);
+    assert.equal(step.drift(record).length, 2);
+    const associations = [ASSOCIATION];
+    const plan = { overlay: "field", epoch: "a1", associations } as unknown as NodePlan;
+    const [protection] = protectionSteps(plan);
+    assert.equal(protectionStep("").drift(protection!).length, 2);
+    protectionStep("").undo(protection!);
+    assert.throws(
+      () => protectionStep("").apply({ ...protection!, port: 0 }),
+      /port must be 1 to 65535/,
+    );
     if (espCapable("")) step.apply(record, secret);
     else assert.throws(() => step.apply(record, secret), /^Error: Cannot add SA 0x00001001 of /);
     step.undo(record);

@@ -127,6 +127,27 @@ Deno.test("of a block whose end somebody removed only the mark is taken for ours
   });
 });
 
+Deno.test("blocks that no journal knows are orphans, and go alone", () => {
+  withFile(FOREIGN, (path) => {
+    const step = hostsStep(path);
+    const lost = recordOf({ epoch: "0000000000000001" });
+    const other = recordOf({ overlay: "plant" });
+    for (const record of [recordOf(), lost, other]) step.apply(record);
+    const orphans = step.orphans!(() => [recordOf()]);
+    assert.deepEqual(orphans.map(({ about }) => about), [
+      `names of field, epoch 0000000000000001 (${path})`,
+      `names of plant, epoch 00a1b2c3d4e5f607 (${path})`,
+    ]);
+    for (const { remove } of orphans) remove();
+    assert.deepEqual(step.orphans!(() => [recordOf()]), []);
+    assert.deepEqual(step.drift(recordOf()), []);
+    step.undo(recordOf());
+    assert.equal(textOf(path), FOREIGN);
+    Deno.removeSync(path);
+    assert.deepEqual(step.orphans!(() => []), []);
+  });
+});
+
 Deno.test("mode and owner stay, and a symbolic link stays one", () => {
   withFile(FOREIGN, (path) => {
     const link = `${path}.link`;

@@ -224,6 +224,37 @@ export const CASES: Readonly<Record<string, () => Promise<void>>> = {
       node.close();
     }),
 
+  "what a reboot takes from a box is made again by its journal": () =>
+    withDirectory(async (directory) => {
+      const clean = snapshot();
+      let node = await configurer(directory);
+      assert.equal(await node.apply(TWICE, 1), null);
+      const told = (): string =>
+        ip("-4", "route", "show", "table", "all") + ip("rule") + ip("-4", "-brief", "address");
+      const before = told();
+      for (const device of ["xb00a1f2", "xb00a1f3"]) ip("link", "delete", device);
+      for (const priority of ip("rule").matchAll(/^19\d+/gm)) {
+        ip("rule", "delete", "priority", priority[0]);
+      }
+      ip("route", "flush", "table", "all", "proto", "199");
+      ip("address", "flush", "dev", "lo", "scope", "global");
+      assert.equal(snapshot(), clean);
+      node.close();
+      node = await configurer(directory);
+      assert.ok(node.drift(KEY).length > 10);
+      assert.equal(await node.mend(KEY), null);
+      assert.deepEqual(node.drift(KEY), []);
+      assert.equal(told(), before);
+      ip("link", "delete", "xb00a1f3");
+      ip("link", "add", "xb00a1f3", "type", "vxlan", "id", "9", "dstport", "4791");
+      const failure = await node.mend(KEY);
+      assert.match(failure!.reason, /another device has this name/);
+      ip("link", "delete", "xb00a1f3");
+      assert.deepEqual(await node.undo(KEY), []);
+      assert.equal(snapshot(), clean);
+      node.close();
+    }),
+
   "a box that is killed before, in or after any step leaves nothing": () =>
     withDirectory(async (directory) => {
       const before = snapshot();

@@ -156,8 +156,9 @@ function association(spi: number): Association {
 Deno.test("new keys take the place of old ones, and none is ever written down", () =>
   withDirectory(async (stateDirectory) => {
     const fake = new Fake("association");
+    const kinds = [new Fake("protection"), fake];
     const open = (): Promise<NodeConfigurer> =>
-      NodeConfigurer.open({ stateDirectory, namespace: "", kinds: [fake], esp: () => false });
+      NodeConfigurer.open({ stateDirectory, namespace: "", kinds, esp: () => false });
     let node = await open();
     const plan = (spi: number) => planOf([], { associations: [association(spi)] });
     assert.match((await node.rekey(plan(300), 2))!.reason, /it is not configured here/);
@@ -195,16 +196,77 @@ Deno.test("new keys take the place of old ones, and none is ever written down", 
     node.close();
   }));
 
+Deno.test("what a reboot took away is made again, but for keys, and only what was complete", () =>
+  withDirectory(async (stateDirectory) => {
+    const fakes = [new Fake("protection"), new Fake("association"), new Fake("hosts")];
+    const [protection, keyed, hosts] = fakes;
+    const plain = fakes.map((fake) =>
+      fake === keyed ? fake : Object.assign(fake, { rekey: undefined })
+    );
+    const open = (): Promise<NodeConfigurer> =>
+      NodeConfigurer.open({ stateDirectory, namespace: "", kinds: plain, esp: () => false });
+    let node = await open();
+    assert.equal(await node.mend(KEY), null, "nothing is configured");
+    const plan = planOf([], {
+      associations: [association(300)],
+      names: [{ name: "b", address: "10.100.0.2" }],
+    });
+    hosts!.refuses = "full";
+    assert.notEqual(await node.apply(plan, 1), null);
+    protection!.there.length = 0;
+    assert.equal(await node.mend(KEY), null);
+    assert.deepEqual(protection!.there, [], "it was never complete");
+    hosts!.refuses = "";
+    assert.deepEqual(await node.undo(KEY), []);
+    assert.equal(await node.apply(plan, 1), null);
+    assert.equal(await node.mend(KEY), null);
+    assert.deepEqual(fakes.map(({ there }) => there.length), [1, 1, 1], "all was there");
+    node.close();
+    for (const fake of fakes) fake.there.length = 0;
+    node = await open();
+    assert.equal(await node.mend(KEY), null);
+    assert.deepEqual(fakes.map(({ there }) => there.length), [1, 0, 1]);
+    assert.equal(node.drift(KEY).length, 1, "the keys");
+    protection!.there.length = hosts!.there.length = 0;
+    protection!.refuses = "busy";
+    assert.deepEqual(await node.mend(KEY), {
+      step: "protection 192.0.2.1 - 192.0.2.2 (UDP port 4790)",
+      reason: "busy",
+    });
+    assert.deepEqual(hosts!.there, [], "nothing goes on without protection");
+    protection!.refuses = "";
+    const [mended, left] = await Promise.all([node.mend(KEY), node.undo(KEY)]);
+    assert.match(mended!.reason, /cancelled/);
+    assert.deepEqual(left, []);
+    node.close();
+  }));
+
 Deno.test("a plan with what this box does not take is refused before anything is done", () =>
   withDirectory(async (directory) => {
     const node = await configurer(directory);
     const failure = await node.apply(planOf([], { associations: [association(300)] }), 1);
     assert.equal(failure!.step, "check");
-    assert.match(failure!.reason, /not configured for it: current value is association/);
+    assert.match(failure!.reason, /not configured for it: current value is protection/);
     assert.deepEqual(node.keys(), []);
     assert.deepEqual(node.drift(KEY), ["nothing is configured"]);
     node.close();
   }));
+
+Deno.test("a link comes up between its policies and its keys, so that nothing is ever in clear", () => {
+  const link = {
+    ...{ name: "a-b", vni: 7, port: 4790, local: "192.0.2.1", remote: "192.0.2.2", mtu: 1400 },
+    ...{ address: "10.100.128.0", peerAddress: "10.100.128.1", peer: "b", peerNode: "two" },
+    rateBits: 0,
+  };
+  const visit = {
+    ...{ name: "a", network: "demo", address: "10.100.0.1", prefix: "10.100.0.0/16" },
+    ...{ role: "host" as const, links: [link], routes: [] },
+  };
+  const plan = planOf([visit], { associations: [association(300)] });
+  const kinds = planSteps(plan, [19900]).map(({ record }) => record.kind);
+  const order = kinds.filter((kind) => ["protection", "up", "association"].includes(kind));
+  assert.deepEqual(order, ["protection", "up", "association"]);
+});
 
 Deno.test("a route over a link that the plan lacks is refused", () => {
   const visit = {

@@ -5,24 +5,15 @@
 import assert from "node:assert/strict";
 import type { OverlayView } from "../../src/app/overlay/overlay_view.ts";
 import { ignoreWithoutNamespaces } from "./netns.ts";
-import {
-  becomesClean,
-  lab,
-  LAB_TIMERS,
-  ok,
-  type OverlayLab,
-  pingAll,
-  view,
-} from "./overlay_lab.ts";
+import { becomesClean, lab, ok, type OverlayLab, pingAll, view } from "./overlay_lab.ts";
 import { fairlead } from "./paths_program.ts";
-import { Daemon, type Finished, must } from "./processes.ts";
+import { deno, program, said, serve } from "./overlay_programs.ts";
+import { type Finished, must } from "./processes.ts";
 
 const ignore = await ignoreWithoutNamespaces();
 const THREE = [..."abc"];
-const READY_MS = 20_000;
 const HOSTS = "127.0.0.1 localhost\n";
 const LINES_PORT = 8710;
-const STATUS = { status: { listen: "127.0.0.1:8711" } };
 const API_PORT = 2165;
 /** Around what a ping carries: IPv4 and ICMP. */
 const PING_HEADERS = 28;
@@ -42,33 +33,6 @@ const FIELD = {
   mptcp: { flags: ["subflow"] },
   fairlead: { hub: "n1" },
 };
-
-/** Runs a program of ours on a host; what it prints. */
-async function program(
-  where: OverlayLab,
-  host: string,
-  text: string,
-  ...words: string[]
-): Promise<Finished> {
-  return await where.on(host, [...deno(where, text), ...words], { deadlineMs: READY_MS });
-}
-
-function deno(where: OverlayLab, text: string): string[] {
-  const path = `${where.directory}/${crypto.randomUUID()}.ts`;
-  Deno.writeTextFileSync(path, text);
-  return [Deno.execPath(), "run", "-A", "--no-check", path];
-}
-
-/** Runs a program on a host until it is disposed of. */
-function serve(where: OverlayLab, host: string, argv: string[]): Daemon {
-  const log = `${where.directory}/${crypto.randomUUID()}.log`;
-  return Daemon.start(["ip", "netns", "exec", where.namespace(host), ...argv], log);
-}
-
-async function said(daemon: Daemon, pattern: RegExp): Promise<RegExpExecArray> {
-  await daemon.until(`${pattern}`, () => pattern.test(daemon.output()), READY_MS);
-  return pattern.exec(daemon.output())!;
-}
 
 async function sysctl(where: OverlayLab, host: string, name: string): Promise<string> {
   return ok(await where.on(host, ["sysctl", "-n", name])).stdout.trim();
@@ -290,9 +254,13 @@ Deno.test({
     await t.step("a box that lost its journals has orphans, which can be removed", async () => {
       await where.kill("b");
       const state = `${where.directory}/b`;
+      const hosts = `${state}.hosts`;
       Deno.removeSync(state, { recursive: true });
       const orphans = async (...words: string[]): Promise<Finished> =>
-        await where.on("b", fairlead("overlay", "orphans", "--state", state, ...words));
+        await where.on(
+          "b",
+          fairlead("overlay", "orphans", "--state", state, "--hosts", hosts, ...words),
+        );
       const told = await orphans();
       assert.equal(told.code, 1);
       for (
@@ -304,11 +272,13 @@ Deno.test({
           /^route 10\.100\.0\.3\/32 \(table 19900\)$/m,
           /^route 10\.100\.0\.0\/16 \(table 19900\)$/m,
           /^rule .*table 19900/m,
+          /^names of field, epoch [0-9a-f]{16} \(\S+b\.hosts\)$/m,
         ]
       ) assert.match(told.stdout, pattern);
       assert.notDeepEqual(await where.state("b"), before.get("b"));
       ok(await orphans("--remove"));
       assert.deepEqual(await where.state("b"), before.get("b"));
+      assert.equal(Deno.readTextFileSync(hosts), HOSTS);
       assert.match(ok(await orphans()).stdout, /^Nothing here carries/);
       await where.restart("b", "rd");
       const status = await where.ask("om", "status", "field");
@@ -352,292 +322,41 @@ Deno.test({
       const refused = await where.on("a", fairlead(...words));
       assert.equal(refused.code, 1);
       assert.match(refused.stderr, /^Cannot (?:ask|reach) the overlay manager as/);
+      const raw = `import { connect } from "node:tls";
+        const read = Deno.readTextFileSync;
+        const [host, port, cert, key, ca, ...lines] = Deno.args;
+        const socket = connect({ host, port: Number(port), cert: read(cert), key: read(key),
+          ca: read(ca), checkServerIdentity: () => undefined });
+        let text = "";
+        socket.on("data", (bytes) => {
+          text += new TextDecoder().decode(bytes);
+          if (text.split("\\n").length <= lines.length) return;
+          console.log(text);
+          socket.destroy();
+        });
+        for (const line of lines) socket.write(line + "\\n");`;
+      const { ca, certificate, key: own } = where.identity("me");
+      const said = ok(
+        await program(
+          ...[where, "c", raw, where.address("om"), `${API_PORT}`, certificate, own, ca] as const,
+          ...['{"id": 7, "command": "list"}', '{"id": 8, "command": "destroy", "name": "x"}', "{]"],
+        ),
+      ).stdout.trim().split("\n").map((line) => JSON.parse(line));
+      const answer = (id?: number): Record<string, { message: string; overlays: OverlayView[] }> =>
+        said.find((line) => line.id === id);
+      assert.deepEqual(answer(7)["API-Reply"]!.overlays.map(({ name }) => name), ["field"]);
+      assert.match(answer(8)["API-Error"]!.message, /Cannot find overlay: current value is "x"/);
+      assert.match(answer()["API-Error"]!.message, /Cannot read request as it is not JSON/);
+      ok(await ask("me", "destroy", "field"));
+      const formed = ok(await ask("me", "apply", spec));
+      assert.match(formed.stderr, /^CONFIG +3\/3 \w is configured/m);
+      assert.match(formed.stdout, /^Overlay field is up: 3 nodes, every link probed/m);
       ok(await ask("me", "destroy", "field"));
     });
     await becomesClean(where, before);
-  },
-});
-
-const DEMO = {
-  name: "demo",
-  topology: "linear",
-  nodes: [{ name: "n1", on: "a" }, { name: "n2", on: "b" }],
-};
-
-Deno.test({
-  name:
-    "a script runs where the box's own configuration allows it, as nobody and without capabilities",
-  ignore,
-  fn: async (t) => {
-    await using where = await lab(THREE, ["om"]);
-    // Its user must get to its copy.
-    Deno.chmodSync(where.directory, 0o755);
-    const folder = `${where.directory}/scripts`;
-    Deno.mkdirSync(folder, { mode: 0o755 });
-    const open = `${where.directory}/open`;
-    Deno.mkdirSync(open);
-    Deno.chmodSync(open, 0o777);
-    const good = `#!/bin/sh
-exec >>${open}/$NODE.$1
-env | sort
-id -u
-grep -E "Cap|NoNewPrivs" /proc/self/status
-`;
-    const scripts = {
-      good,
-      bad: "#!/bin/sh\n[ $1 = stop ] && exit 0\necho the disk is full >&2\nexit 3\n",
-      slow: "#!/bin/sh\n[ $1 = stop ] && exit 0\necho I begin\nsleep 60\n",
-    };
-    for (const [name, text] of Object.entries(scripts)) {
-      Deno.writeTextFileSync(`${folder}/${name}`, text, { mode: 0o755 });
+    for (const name of THREE) {
+      assert.equal(Deno.readTextFileSync(`${where.directory}/${name}.hosts`), HOSTS);
+      assert.deepEqual([...Deno.readDirSync(`${where.directory}/${name}/overlays`)], []);
     }
-    const before = await where.states(THREE);
-    const script = { folder, user: "nobody", deadlineSeconds: 5 };
-    await where.startBoxes(["a"], { config: { script: { ...script, urls: true } } });
-    await where.startBoxes(["b"], { config: { script } });
-    await where.startBoxes(["c"]);
-    await where.startManager("om");
-    const apply = async (script: object, ...on: string[]): Promise<Finished> => {
-      const nodes = on.map((box, at) => ({ name: `n${at + 1}`, on: box }));
-      const spec = where.spec("demo", {
-        ...{ ...DEMO, nodes, script: { name: "demo", deadlineSeconds: 1, ...script } },
-      });
-      return await where.ask("om", "apply", spec);
-    };
-    const refuses = async (pattern: RegExp, script: object, ...on: string[]): Promise<void> => {
-      const refused = await apply(script, ...on);
-      assert.equal(refused.code, 1, refused.stdout);
-      assert.match(refused.stderr, pattern);
-      assert.match(refused.stderr, /everything was undone/);
-      assert.deepEqual(await where.states(THREE), before);
-    };
-
-    await t.step("not where it is off, and not what is not there", async () => {
-      await refuses(
-        /Cannot form .* c is needed for n2 and did not answer; refused by .*c: Cannot run a script/,
-        { script: "good" },
-        ..."ac",
-      );
-      await refuses(
-        /in CONFIG as node [ab]: script demo: .*this box has no such script/,
-        { script: "missing" },
-        ..."ab",
-      );
-    });
-
-    await t.step("it starts, and stops when the overlay is destroyed", async () => {
-      ok(await apply({ script: "good" }, ..."ab"));
-      const { epoch } = await view(where, "om", "demo");
-      const check = (name: string, lines: readonly string[]): void => {
-        const text = Deno.readTextFileSync(`${open}/${name}`);
-        for (
-          const line of [...lines, `EPOCH=${epoch}`, "OVERLAY=demo", "65534", "NoNewPrivs:\t1"]
-        ) {
-          assert.ok(text.includes(`${line}\n`), `${line}\n${text}`);
-        }
-        assert.deepEqual(
-          [...text.matchAll(/^Cap\w+:\t(\w+)$/gm)].map(([, bits]) => bits),
-          Array(5).fill("0".repeat(16)),
-        );
-        assert.doesNotMatch(text, /FAIRLEAD|SECRET|SUDO/);
-      };
-      check("a.start", ["VISIT=n1", "ADDRESS=10.100.0.1", "VISITS=n1=10.100.0.1", "NODE=a"]);
-      check("b.start", ["VISIT=n2", "ADDRESS=10.100.0.2"]);
-      assert.throws(() => Deno.statSync(`${open}/a.stop`));
-      ok(await where.ask("om", "destroy", "demo"));
-      check("a.stop", ["VISIT=n1"]);
-      check("b.stop", ["VISIT=n2"]);
-      await becomesClean(where, before);
-    });
-
-    await t.step("one that fails or takes too long fails the overlay, and is quoted", async () => {
-      await refuses(
-        /demo in CONFIG as node [ab]: .*ended with 3: it said "the disk is full"/,
-        { script: "bad" },
-        ..."ab",
-      );
-      await refuses(
-        /demo in CONFIG as node [ab]: .*did not end within 1000 ms and was killed: it said "I begin"/,
-        { script: "slow" },
-        ..."ab",
-      );
-    });
-
-    await t.step("from a URL with its hash only, where the box allows that", async () => {
-      await using server = serve(
-        where,
-        "om",
-        deno(where, `Deno.serve({ port: 8000 }, () => new Response(${JSON.stringify(good)}));`),
-      );
-      await said(server, /Listening/);
-      const url = `http://${where.address("om")}:8000/good`;
-      const hash = new Uint8Array(
-        await crypto.subtle.digest("SHA-256", new TextEncoder().encode(good)),
-      ).toHex();
-      const without = where.spec("demo", { ...DEMO, script: { name: "demo", url } });
-      for (const words of [["plan", without], ["plan", "--check", without], ["apply", without]]) {
-        const refused = await where.ask("om", ...words);
-        assert.equal(refused.code, 2);
-        assert.match(refused.stderr, /nobody runs what comes from a URL without its SHA-256/);
-      }
-      const wrong = hash.replace(/^./, (digit) => digit === "0" ? "1" : "0");
-      await refuses(
-        new RegExp(`as node a: .*its SHA-256 must be ${wrong}: current value is ${hash}`),
-        { url, sha256: wrong },
-        ..."ab",
-      );
-      await refuses(/as node b: .*this box fetches no scripts/, { url, sha256: hash }, ..."ab");
-      Deno.removeSync(`${open}/a.start`);
-    });
-    await becomesClean(where, before);
-  },
-});
-
-/** What a daemon says of the overlays of its box: states of its responders. */
-async function states(where: OverlayLab, box: string): Promise<string[]> {
-  const { stdout } = ok(await where.on(box, fairlead("top", "--once", "--json")));
-  const { overlay } = JSON.parse(stdout);
-  return overlay.resource.overlays.map(({ state }: { state: string }) => state);
-}
-
-async function become(
-  where: OverlayLab,
-  boxes: readonly string[],
-  wanted: readonly string[],
-): Promise<void> {
-  const deadline = performance.now() + READY_MS;
-  for (const box of boxes) {
-    for (;;) {
-      const now = await states(where, box);
-      if (JSON.stringify(now) === JSON.stringify(wanted)) break;
-      if (performance.now() > deadline) assert.deepEqual(now, wanted, box);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  }
-}
-
-Deno.test({
-  name: "an overlay in two steps, given up, replaced, and refused by name and reason",
-  ignore,
-  fn: async (t) => {
-    await using where = await lab(THREE, ["om", "rival", "brief"]);
-    const before = await where.states(THREE);
-    const acl = [{ manager: "riv*", access: "none" }, { manager: "*" }];
-    await where.startBoxes(["a", "b"], { config: { acl, ...STATUS } });
-    await where.startBoxes(["c"], { config: { acl, ...STATUS, refusals: false } });
-    await where.startManager("om");
-    await where.startManager("rival");
-    await where.startManager("brief", { timers: { ...LAB_TIMERS, invite: 1000, user: 2000 } });
-    const ring = { name: "ring", topology: "ring", routers: 3 };
-    const spec = where.spec("ring", ring);
-    const hold = async (manager: string): Promise<void> => {
-      const held = ok(await where.ask(manager, "apply", "--hold", spec));
-      assert.match(held.stdout, /Overlay ring is committed .*overlay config ring/);
-      for (const box of THREE) assert.deepEqual(await states(where, box), ["COMMITTED"]);
-      assert.deepEqual(await where.states(THREE), before, "nothing is configured");
-    };
-
-    await t.step("held, then configured", async () => {
-      await hold("om");
-      const waits = ok(await where.ask("om", "status"));
-      assert.match(waits.stdout, /ring +READY/);
-      ok(await where.ask("om", "config", "ring"));
-      await pingAll(where, await view(where, "om", "ring"));
-      const twice = await where.ask("om", "config", "ring");
-      assert.equal(twice.code, 1);
-      assert.match(twice.stderr, /Cannot configure overlay ring as it must be READY: .* ACTIVE/);
-      const cancelled = await where.ask("om", "cancel", "ring");
-      assert.match(cancelled.stderr, /Cannot cancel overlay ring as it is ACTIVE: .* destroy ring/);
-    });
-
-    await t.step(
-      "another of its name or of its addresses is refused, and may replace it",
-      async () => {
-        const other = where.spec("other", { ...ring, topology: "linear" });
-        const refused = await where.ask("om", "apply", other);
-        assert.equal(refused.code, 1);
-        assert.match(refused.stderr, /another one of that name is there: .*--replace/);
-        const same = where.spec("same", { ...ring, name: "same" });
-        const taken = await where.ask("om", "apply", same);
-        assert.equal(taken.code, 1);
-        assert.match(
-          taken.stderr,
-          /same in CONFIG as node [abc]: .* overlay ring is on this box and has 10\.100\.0\.0\/16, use another/,
-        );
-        await pingAll(where, await view(where, "om", "ring"));
-        ok(await where.ask("om", "apply", "--replace", other));
-        const replaced = await view(where, "om", "ring");
-        assert.deepEqual([replaced.topology, replaced.links.length], ["linear", 2]);
-        ok(await where.ask("om", "destroy", "ring"));
-        await become(where, THREE, []);
-        assert.deepEqual(await where.states(THREE), before);
-      },
-    );
-
-    await t.step("held, then cancelled, or forgotten by its user", async () => {
-      await hold("om");
-      ok(await where.ask("om", "cancel", "ring"));
-      await become(where, THREE, []);
-      await hold("brief");
-      await become(where, THREE, []);
-      assert.match(ok(await where.ask("brief", "status")).stdout, /No overlays/);
-      const late = await where.ask("brief", "config", "ring");
-      assert.match(late.stderr, /Cannot find overlay: current value is "ring", there is none/);
-    });
-
-    await t.step("Ctrl-C gives up, with and without progress", async () => {
-      for (const words of [[], ["--quiet"]]) {
-        const argv = fairlead(
-          "overlay",
-          "apply",
-          spec,
-          ...words,
-          "--socket",
-          where.socket("brief"),
-        );
-        await using apply = Daemon.start(argv, `${where.directory}/apply${words.length}`);
-        await apply.until(
-          "it is being formed",
-          async () => /ring +DISCOVERY/.test((await where.ask("brief", "status")).stdout),
-          READY_MS,
-        );
-        await apply.stop("SIGINT");
-        assert.equal(await apply.exited, 1);
-        assert.match(apply.output(), /Giving up/);
-        assert.match(
-          apply.output(),
-          /ring in DISCOVERY as .*cancelled by the operator; everything/,
-        );
-      }
-      await become(where, THREE, []);
-    });
-
-    await t.step(
-      "who is not allowed hears why where boxes say so; too few are counted",
-      async () => {
-        const rival = await where.ask("rival", "apply", spec);
-        assert.equal(rival.code, 1);
-        assert.match(rival.stderr, /0 of 3 routers/);
-        for (const box of ["a", "b"]) {
-          assert.match(
-            rival.stderr,
-            new RegExp(`${box}: .*the ACL refuses manager rival \\(rule riv`),
-          );
-        }
-        assert.doesNotMatch(rival.stderr, /\bc: /);
-        const many = where.spec("many", { ...ring, routers: 9 });
-        const few = await where.ask("om", "apply", many);
-        assert.equal(few.code, 1);
-        assert.match(few.stderr, /3 of 9 routers/);
-        const unknown = await where.ask("om", "destroy", "plant");
-        assert.equal(unknown.code, 1);
-        assert.match(
-          unknown.stderr,
-          /Cannot find overlay: current value is "plant", there is none/,
-        );
-        console.log(rival.stderr, few.stderr);
-      },
-    );
-    await becomesClean(where, before);
   },
 });

@@ -18,8 +18,8 @@ const SETTLE_MS = 30_000;
 const POLL_MS = 100;
 /** Of a stream of pings. */
 const INTERVAL_S = 0.04;
-/** Packets that were on their way when keys changed. */
-const LOST_MAX = 3;
+/** Boxes take new keys one after the other, here on one processor: a second. */
+const LOST_MAX = 25;
 /** So much of a key is too much. */
 const PART_BYTES = 12;
 
@@ -121,7 +121,9 @@ class Field {
   /** What a reboot takes from a box; keys first, as nothing is to answer to what comes by them. */
   async forget(box: string): Promise<void> {
     await this.ip(box, "xfrm", "state", "flush");
-    for (const { ifname } of JSON.parse(await this.ip(box, "-j", "link", "show", "type", "vxlan"))) {
+    for (
+      const { ifname } of JSON.parse(await this.ip(box, "-j", "link", "show", "type", "vxlan"))
+    ) {
       await this.ip(box, "link", "delete", ifname);
     }
     for (const { priority, protocol } of JSON.parse(await this.ip(box, "-j", "-N", "rule"))) {
@@ -194,16 +196,19 @@ Deno.test("three boxes send ESP only, and keys are new whoever dies", async (t) 
     assert.equal(field.keys.size, 6, "each has its own");
   });
 
-  await t.step("a daemon is killed and comes back: all have new keys, and few pings are lost", async () => {
-    const old = new Set(field.keys);
-    const lost = await field.lost(overlay, async () => {
-      await where.kill("b");
-      await pingAll(where, overlay);
-      await where.restart("b", "rd");
-      await field.rekeyed(old);
-    });
-    assert.ok(lost <= LOST_MAX, `${lost} were lost`);
-  });
+  await t.step(
+    "a daemon is killed and comes back: all have new keys, and few pings are lost",
+    async () => {
+      const old = new Set(field.keys);
+      const lost = await field.lost(overlay, async () => {
+        await where.kill("b");
+        await pingAll(where, overlay);
+        await where.restart("b", "rd");
+        await field.rekeyed(old);
+      });
+      assert.ok(lost <= LOST_MAX, `${lost} were lost`);
+    },
+  );
 
   await t.step("a box is rebooted: it is made again, with keys that nobody had", async () => {
     const old = new Set(field.keys);

@@ -8,6 +8,9 @@ import {
   associationStep,
   associationSteps,
   espCapable,
+  type ProtectionRecord,
+  protectionStep,
+  protectionSteps,
 } from "../../src/app/overlay/node/association_step.ts";
 import {
   type EndpointRecord,
@@ -97,15 +100,33 @@ function stepOf(
   return { record: step!.record as AssociationRecord, secret: step!.secret };
 }
 
+function protectionOf(side: Side, epoch?: string): ProtectionRecord {
+  const [record, ...more] = protectionSteps(planOf(side, 1, epoch));
+  assert.deepEqual(more, []);
+  return record!;
+}
+
 function applyBoth(generation: number): void {
   for (const side of SIDES) {
     const { record, secret } = stepOf(side, generation);
+    protectionStep(side.name).apply(protectionOf(side));
     associationStep(side.name).apply(record, secret);
   }
 }
 
 function undoBoth(generation: number): void {
-  for (const side of SIDES) associationStep(side.name).undo(stepOf(side, generation).record);
+  for (const side of SIDES) {
+    associationStep(side.name).undo(stepOf(side, generation).record);
+    protectionStep(side.name).undo(protectionOf(side));
+  }
+}
+
+/** Of both steps. */
+function driftOf(side: Side, generation: number): readonly string[] {
+  return [
+    ...protectionStep(side.name).drift(protectionOf(side)),
+    ...associationStep(side.name).drift(stepOf(side, generation).record),
+  ];
 }
 
 async function pings({ inner, name, peer }: Side, probes: number, waitMs: number): Promise<number> {
@@ -163,9 +184,7 @@ Deno.test("with associations a tunnel's packets are ESP, and undoing leaves noth
   const before = await onTheWire(async () => assert.equal(await pings(A, 3, WAIT_MS), 3));
   assert.ok(before.clear >= 3, "in clear before");
   applyBoth(1);
-  for (const side of SIDES) {
-    assert.deepEqual(associationStep(side.name).drift(stepOf(side, 1).record), []);
-  }
+  for (const side of SIDES) assert.deepEqual(driftOf(side, 1), []);
   const seen = await onTheWire(async () => {
     assert.equal(await pings(A, 5, WAIT_MS), 5);
     assert.equal(await pings(B, 5, WAIT_MS), 5);
@@ -190,14 +209,14 @@ Deno.test("what comes in clear is refused, and told as drift where it comes from
     assert.ok(seen.clear >= 3, "they came to the box");
     assert.equal(await received(B), before, "and not into the tunnel");
     const { record, secret } = stepOf(A, 1);
-    const step = associationStep("a");
-    assert.deepEqual(step.drift(record), [
-      `association 192.0.2.1 - 192.0.2.2 (UDP port ${PORT}): policy out is missing`,
+    assert.deepEqual(driftOf(A, 1), [
+      `protection 192.0.2.1 - 192.0.2.2 (UDP port ${PORT}): policy out is missing`,
     ]);
-    step.apply(record, secret);
+    protectionStep("a").apply(protectionOf(A));
+    associationStep("a").apply(record, secret);
     assert.equal(await pings(A, 3, WAIT_MS), 3, "SAs that are there go on with their numbers");
     await must(["ip", "-n", "b", "xfrm", "state", "flush"]);
-    assert.match(associationStep("b").drift(stepOf(B, 1).record).join(), /SA 0x00001001 to .*SA/);
+    assert.match(driftOf(B, 1).join(), /SA 0x00001001 to .*SA/);
     assert.equal(await pings(A, 3, LOST_MS), 0);
   } finally {
     undoBoth(1);
@@ -219,8 +238,7 @@ Deno.test("other keys are taken while packets flow; what received before ends by
   assert.ok(answered >= 57, `${answered} of 60`);
   assert.equal(await pings(B, 3, WAIT_MS), 3);
   for (const side of SIDES) {
-    const { record } = stepOf(side, 3);
-    assert.deepEqual(associationStep(side.name).drift(record), []);
+    assert.deepEqual(driftOf(side, 3), []);
     const states = await must(["ip", "-s", "-n", side.name, "xfrm", "state"]);
     const old = side === A ? "0x00002002" : "0x00001002";
     assert.match(
@@ -238,14 +256,16 @@ Deno.test("another overlay on the same port is refused, and its undoing takes no
   applyBoth(1);
   const other = stepOf(A, 4, "ffffffffffffffff");
   const step = associationStep("a");
-  assert.throws(() => step.apply(other.record, other.secret), /somebody else's policy/);
+  const protection = protectionOf(A, "ffffffffffffffff");
+  assert.throws(() => protectionStep("a").apply(protection), /somebody else's policy/);
+  protectionStep("a").undo(protection);
   step.undo(other.record);
-  assert.deepEqual(step.drift(stepOf(A, 1).record), []);
+  assert.deepEqual(driftOf(A, 1), []);
   assert.equal(await pings(A, 3, WAIT_MS), 3);
   const taken = { ...other.record, port: PORT + 1, spiIn: stepOf(A, 1).record.spiIn };
   assert.throws(() => step.apply(taken, other.secret), /Cannot add SA 0x00002001 of association/);
   step.undo(taken);
-  assert.deepEqual(step.drift(stepOf(A, 1).record), []);
+  assert.deepEqual(driftOf(A, 1), []);
   undoBoth(1);
   await isClean();
 });
@@ -331,7 +351,7 @@ Deno.test("a box made by its plan sends nothing in clear, and its journal has no
     NodeConfigurer.open({
       stateDirectory: `${state}/${name}`,
       namespace: name,
-      kinds: [associationStep(name)] as unknown as StepKind<StepRecord>[],
+      kinds: [protectionStep(name), associationStep(name)] as unknown as StepKind<StepRecord>[],
       esp: () => espCapable(name),
     })
   ));

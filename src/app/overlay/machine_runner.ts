@@ -12,7 +12,7 @@ import type { NodePlan } from "../../wire/xbone/node_plan.ts";
 import type { RecordStore } from "./record_store.ts";
 
 /** Between tries of a machine whose record the disk does not take, or that has failed. */
-const AGAIN_MS = 1000;
+const AGAIN_MS = 500;
 /** setTimeout takes no more; a machine has nothing to do for so long. */
 const SLEEP_MS_MAX = 60_000;
 

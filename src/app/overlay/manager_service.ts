@@ -216,9 +216,12 @@ export class ManagerService {
     return await this.#end(this.#entry(name), "destroyed by the operator");
   }
 
-  /** Probes every link, or with 0 reads counters only. */
+  /** Probes every link, or with 0 reads counters only; of one that is gone, where something is left of it. */
   async status(name: string, probes: number): Promise<OverlayView> {
-    const entry = this.#entry(name);
+    const last = [...this.#entries.values()].findLast(({ manager }) =>
+      manager.record.order.name === name
+    );
+    const entry = this.#living(name) ?? last ?? this.#entry(name);
     await this.#look(entry, probes);
     return entry.view();
   }
@@ -408,7 +411,7 @@ export class ManagerService {
   #entry(name: string): OverlayEntry {
     const entry = this.#living(name);
     if (entry !== null) return entry;
-    const names = this.list().map((overlay) => overlay.name);
+    const names = this.list().filter(({ state }) => state !== "IDLE").map((one) => one.name);
     throw new Error(
       `Cannot find overlay: current value is "${name}", ` +
         (names.length === 0 ? "there is none" : `there are ${names.join(", ")}`),

@@ -30,13 +30,15 @@ export function overlaysLines(overlays: readonly OverlayView[]): string[] {
 export function overlayLines(view: OverlayView): string[] {
   const { digest, epoch, failure, links, managers, name, nodes, state, topology } = view;
   const lines = [
-    `Overlay ${printable(name)}: ${state}, ${topology}, ${countText(nodes.length, "node")}, ` +
+    `Overlay ${printable(name)}: ${state}, ${printable(topology)}, ${
+      countText(nodes.length, "node")
+    }, ` +
     `${countText(links.length, "link")}, epoch ${epoch}, digest ${digest.slice(0, 12)}`,
   ];
   if (failure !== null) {
     const where = [failure.node, failure.step].filter((word) => word !== "").join(", ");
     const at = where === "" ? "" : ` at ${printable(where)}`;
-    lines.push(`Failed in ${failure.phase}${at}: ${printable(failure.reason)}`);
+    lines.push(`Failed in ${printable(failure.phase)}${at}: ${printable(failure.reason)}`);
   }
   for (const node of view.orphans) lines.push(`Left over on ${printable(node)}: it did not answer`);
   for (const { node, sub } of managers) {

@@ -13,7 +13,6 @@ import { nackOf } from "../../proto/xbone/responder_waiting.ts";
 import type { Body, LinkState, Message } from "../../wire/xbone/messages.ts";
 import type { ResourceConfig } from "../config/overlay_resource_config.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
-import { hostPort } from "../address_text.ts";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
 import { ControlClient } from "./control_client.ts";
 import { ControlDatagrams } from "./control_datagrams.ts";
@@ -143,12 +142,18 @@ export class ResourceService {
 
   /** What it does now. */
   view(): ResourceDaemonView {
+    // Machines have a clock that never goes back; people have the one on the wall.
+    const shift = Date.now() - nowMs();
     return {
       node: this.identity.name,
       control: this.#options.config.listen,
       address: this.#offer.ipaddr,
       capabilities: this.#offer.capabilities,
-      overlays: this.#resource.list(),
+      overlays: this.#resource.list().map((overlay) => ({
+        ...overlay,
+        sinceMs: overlay.sinceMs + shift,
+        untilMs: overlay.untilMs + shift,
+      })),
       datagrams: this.#datagrams!.counts,
       connections: this.#server!.counts,
       refusals: this.#resource.counts.refusals,

@@ -120,11 +120,13 @@ export class Discovery {
   #invite(nowMs: number): void {
     const { need, routing, encryption, qos, script } = this.#order;
     const { host, router, subs } = needOf(need);
+    // Our own pins are looked for among the answers: datagrams are short.
+    const short = { host: { ...host, on: [] }, router: { ...router, on: [] } };
     const leftMs = Math.max(0, this.#endAtMs - nowMs);
     this.#outbox.multicast({
       ...this.#outbox.common,
       verb: "invite",
-      ...{ host, router, meta: subs.length, subs },
+      ...{ ...short, meta: subs.length, subs },
       ...{ routing, encryption, qos, script },
       ttl: this.ttl,
       replyTo: "",

@@ -37,7 +37,10 @@ export function place(
   };
 }
 
-/** What INVITE says of a sub-overlay: counts, which tell less than the specification itself. */
+/**
+ * What INVITE says of a sub-overlay: counts, which tell less than the specification itself, and the boxes
+ * that must be among them, as its manager is asked to find these and no others.
+ */
 export function needOf(spec: SubSpec): SubNeed {
   return {
     name: spec.name,
@@ -196,15 +199,17 @@ function missingManagers(
 function countOf(nodes: readonly SubNode[], role: SubNode["role"]): Count {
   const those = nodes.filter((node) => node.role === role);
   const any = those.length === 0 || those.some(({ os }) => isAny(os));
+  const on = those.flatMap((node) => node.on === "" ? [] : [node.on]).sort();
   return {
     count: those.length,
     os: any ? ANY_OS : [...new Set(those.flatMap(({ os }) => os))].sort(),
+    ...(on.length === 0 ? {} : { on }),
   };
 }
 
-function nodesOf(count: Count, role: SubNode["role"]): SubNode[] {
+function nodesOf({ count, os, on = [] }: Count, role: SubNode["role"]): SubNode[] {
   return Array.from(
-    { length: count.count },
-    (_, at) => ({ name: `${role}${at + 1}`, role, os: count.os, on: "" }),
+    { length: count },
+    (_, at) => ({ name: `${role}${at + 1}`, role, os, on: on[at] ?? "" }),
   );
 }

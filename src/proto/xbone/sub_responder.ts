@@ -358,5 +358,6 @@ function covers(need: SubNeed, other: SubNeed): boolean {
 function coversCount(count: Count, other: Count): boolean {
   if (other.count === 0) return true;
   const fits = other.os.includes("any") || count.os.every((os) => other.os.includes(os));
-  return count.count >= other.count && fits;
+  const { on = [] } = count;
+  return count.count >= other.count && fits && (other.on ?? []).every((box) => on.includes(box));
 }

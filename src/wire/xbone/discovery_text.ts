@@ -80,19 +80,32 @@ export const OS: Form<readonly string[]> = texts(WORD, WORDS_MAX);
 /** A time to hold what is asked for. */
 export const HOLD_MS = assumed("hold_ms", number(0, MS_MAX), HOLD_MS_ABSENT);
 
-/** `(host COUNT OS …)`. */
+const ON: Form<readonly string[]> = texts(name(), NODES_MAX);
+const COUNT_LISTS = record<{ on: readonly string[] }>({ on: list("on", ON) });
+
+/** `(host COUNT OS … (on BOX …))`. */
 const COUNT: Form<Count> = {
-  write: ({ count, os }, to) => {
+  write: ({ count, os, on = [] }, to) => {
     to.text(String(count));
     OS.write(os, to);
+    COUNT_LISTS.write({ on }, to);
   },
   read: (items, reading) => {
     const count = toNumber(items[1], 0, NODES_MAX, reading);
     if (count === undefined) return undefined;
-    const os = OS.read(items.slice(1), reading);
-    return os && { count, os };
+    const os = OS.read(items.slice(1).filter(isText), reading);
+    if (os === undefined) return undefined;
+    const lists = COUNT_LISTS.read(["", ...items.filter((item) => !isText(item))], reading);
+    if (lists === undefined) return undefined;
+    const { on } = lists;
+    if (on.length > count) return reading.refuse(`on must name at most ${count}`, on[count]);
+    return on.length === 0 ? { count, os } : { count, os, on };
   },
 };
+
+function isText(item: Item): item is string {
+  return typeof item === "string";
+}
 
 const SUB_NEED: Form<SubNeed> = record<SubNeed>({
   name: needed("name", name()),

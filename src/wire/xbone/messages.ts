@@ -38,6 +38,8 @@ export interface Common {
 export interface Count {
   readonly count: number;
   readonly os: readonly string[];
+  /** Ours: boxes that must be among them, by the names of their certificates; none unless set. */
+  readonly on?: readonly string[];
 }
 
 /** Ours: what a sub-manager is needed for. */

@@ -13,8 +13,9 @@ const ORPHANS = command({
   name: "fairlead overlay orphans",
   summary: "Shows what carries an overlay's marks on this box and belongs to none",
   description:
-    "Links whose alias begins with xb:, and addresses, routes and rules of protocol 199, that no journal of the\n" +
-    "resource daemon knows: left by a box whose journals were lost. Exit code 1 when there are some.",
+    "Links whose alias begins with xb:, addresses, routes and rules of protocol 199, and blocks of the hosts\n" +
+    "file, that no journal of the resource daemon knows: left by a box whose journals were lost. Exit code 1\n" +
+    "when there are some.",
   flags: {
     state: {
       kind: "text",
@@ -22,6 +23,7 @@ const ORPHANS = command({
       default: "/var/lib/fairlead/overlay-rd",
       help: "state directory of the resource daemon",
     },
+    hosts: { kind: "text", value: "FILE", default: "/etc/hosts", help: "its file of host names" },
     remove: { kind: "boolean", help: "remove them" },
     json: { kind: "boolean", help: "print JSON" },
   },
@@ -38,7 +40,7 @@ export async function run(words: string[]): Promise<number> {
     printLine(helpText(ORPHANS));
     return Exit.Ok;
   }
-  const node = await openOrphans(flags.state);
+  const node = await openOrphans(flags.state, flags.hosts);
   const orphans = node.orphans();
   const left = flags.remove ? node.removeOrphans() : orphans;
   node.close();

@@ -1,9 +1,13 @@
 /**
- * The step `association`: ESP in transport mode around the tunnels to one box (RFC 4303, RFC 3884), with
- * AES-128-GCM (RFC 4106) and extended numbers. Policies for both directions say which packets need it:
- * what comes without it is dropped by the kernel. They name the SAs by their reqid, which is made of the
- * overlay's epoch, so that other SPIs change no policy and nobody else's SAs are taken for ours. Keys
- * come as the secret, go to the kernel, and nowhere else.
+ * The steps `protection` and `association`: ESP in transport mode around the tunnels to one box (RFC 4303,
+ * RFC 3884). A protection is policies for both directions, which say which packets need it: what comes
+ * without it is dropped by the kernel, and nothing leaves without. An association is SAs with AES-128-GCM
+ * (RFC 4106) and extended numbers. Policies name SAs by their reqid, which is made of the overlay's epoch,
+ * so that other SPIs change no policy and nobody else's SAs are taken for ours. Keys come as the secret,
+ * go to the kernel, and nowhere else.
+ *
+ * Tunnels are up when their SAs come, and still when they go: for what came out of ESP with no tunnel to
+ * take it, the kernel would send an ICMP error, which repeats it in clear.
  *
  * @module
  */
@@ -60,13 +64,22 @@ const OLD_SECONDS = 30;
 const ADD = NlmsgFlag.Request | NlmsgFlag.Ack | NlmsgFlag.Create | NlmsgFlag.Exclusive;
 const UPDATE = NlmsgFlag.Request | NlmsgFlag.Ack | NlmsgFlag.Replace;
 
-/** What stands in the journal. */
-export interface AssociationRecord extends StepRecord {
-  readonly kind: "association";
+/** Packets that need protection. */
+interface Flow extends StepRecord {
   readonly local: string;
   readonly remote: string;
   readonly port: number;
   readonly reqid: number;
+}
+
+/** What stands in the journal for policies. */
+export interface ProtectionRecord extends Flow {
+  readonly kind: "protection";
+}
+
+/** What stands in the journal for SAs. */
+export interface AssociationRecord extends Flow {
+  readonly kind: "association";
   readonly spiIn: number;
   readonly spiOut: number;
 }
@@ -77,7 +90,16 @@ interface AssociationKeys {
   readonly keyOut: string;
 }
 
-/** The steps of a plan. */
+/** The steps of a plan that bring policies. */
+export function protectionSteps({ associations, epoch, overlay }: NodePlan): ProtectionRecord[] {
+  const reqid = reqidOf(`${overlay} ${epoch}`);
+  return associations.map(({ local, remote, port }) => {
+    const about = `protection ${local} - ${remote} (UDP port ${port})`;
+    return { kind: "protection", about, local, remote, port, reqid };
+  });
+}
+
+/** The steps of a plan that bring SAs. */
 export function associationSteps({ associations, epoch, overlay }: NodePlan): PlannedStep[] {
   const reqid = reqidOf(`${overlay} ${epoch}`);
   return associations.map(({ local, remote, port, spiIn, spiOut, keyIn, keyOut }) => {
@@ -89,46 +111,58 @@ export function associationSteps({ associations, epoch, overlay }: NodePlan): Pl
   });
 }
 
-/**
- * The step in the network namespace of that name, or in ours when it is empty. Other SAs are taken under the
- * same policies; what received before does so for {@linkcode OLD_SECONDS} more, as the other box may
- * change a little later.
- */
-export function associationStep(namespace: string): Required<StepKind<AssociationRecord>> {
-  const using = <T>(record: AssociationRecord, work: (kernel: Kernel) => T): T => {
-    const refusal = refusalOf(record);
-    if (refusal !== "") throw new Error(`Cannot use ${record.about} as ${refusal}`);
-    const kernel = Kernel.open(namespace);
-    try {
-      return work(kernel);
-    } finally {
-      kernel.close();
-    }
-  };
+/** The step `protection` in the network namespace of that name, or in ours when it is empty. */
+export function protectionStep(namespace: string): StepKind<ProtectionRecord> {
   return {
-    kind: "association",
-    apply: (record, secret) =>
-      using(record, (kernel) => {
-        const keys = keysOf(record, secret);
-        kernel.addSas(record, keys);
-        kernel.addPolicies(record);
-      }),
+    kind: "protection",
+    apply: (record) => using(namespace, record, (kernel) => kernel.addPolicies(record)),
     undo: (record) => {
       // What cannot be was never made.
       if (refusalOf(record) !== "" || !hasXfrm(namespace)) return;
-      using(record, (kernel) => kernel.remove(record));
+      using(namespace, record, (kernel) => kernel.removePolicies(record));
     },
-    // Nothing leaves in clear until there are keys.
-    mend: (record) => using(record, (kernel) => kernel.addPolicies(record)),
-    drift: (record) => using(record, (kernel) => kernel.missing(record)),
+    drift: (record) => using(namespace, record, (kernel) => kernel.missingPolicies(record)),
+  };
+}
+
+/**
+ * The step `association` there. Other SAs are taken under the same policies; what received before does so for
+ * {@linkcode OLD_SECONDS} more, as the other box may change a little later.
+ */
+export function associationStep(
+  namespace: string,
+): StepKind<AssociationRecord> & Required<Pick<StepKind<AssociationRecord>, "rekey">> {
+  return {
+    kind: "association",
+    apply: (record, secret) =>
+      using(namespace, record, (kernel) => kernel.addSas(record, keysOf(record, secret))),
+    undo: (record) => {
+      if (refusalOf(record) !== "" || !hasXfrm(namespace)) return;
+      using(namespace, record, (kernel) => kernel.removeSas(record));
+    },
+    drift: (record) => using(namespace, record, (kernel) => kernel.missingSas(record)),
     rekey: (_old, next, secret) =>
-      using(next, (kernel) => {
+      using(namespace, next, (kernel) => {
         const keys = keysOf(next, secret);
-        kernel.addPolicies(next); // they were there, unless somebody took them away
         kernel.addSas(next, keys);
         kernel.retire(next);
       }),
   };
+}
+
+function using<T>(
+  namespace: string,
+  record: ProtectionRecord | AssociationRecord,
+  work: (kernel: Kernel) => T,
+): T {
+  const refusal = refusalOf(record);
+  if (refusal !== "") throw new Error(`Cannot use ${record.about} as ${refusal}`);
+  const kernel = Kernel.open(namespace);
+  try {
+    return work(kernel);
+  } finally {
+    kernel.close();
+  }
 }
 
 /** Whether the kernel has ESP with this cipher and lets us use it: an SA is added, and taken away. */
@@ -225,7 +259,7 @@ class Kernel {
     }
   }
 
-  addPolicies(record: AssociationRecord): void {
+  addPolicies(record: ProtectionRecord): void {
     for (const direction of [PolicyDirection.In, PolicyDirection.Out]) {
       const { out } = this.#channel;
       this.#setPolicy(record, direction);
@@ -235,17 +269,19 @@ class Kernel {
       if (errno === Errno.Eexist) {
         if (this.#reqidOfPolicy(record, direction) === record.reqid) continue;
         throw new Error(
-          `Cannot protect ${record.about} as somebody else's policy is for the same packets: see ` +
+          `Cannot add ${record.about} as somebody else's policy is for the same packets: see ` +
             "ip xfrm policy, and give this overlay another port",
         );
       }
-      this.#refuse(errno, 0, `add a policy for ${record.about}`);
+      this.#refuse(errno, 0, `add a policy of ${record.about}`);
     }
   }
 
-  /** SAs before policies: until the end nothing leaves in clear. */
-  remove(record: AssociationRecord): void {
+  removeSas(record: AssociationRecord): void {
     for (const [to, spi] of this.#ownSas(record)) this.deleteSa(to, spi);
+  }
+
+  removePolicies(record: ProtectionRecord): void {
     for (const direction of [PolicyDirection.In, PolicyDirection.Out]) {
       if (this.#reqidOfPolicy(record, direction) !== record.reqid) continue;
       const { out } = this.#channel;
@@ -256,18 +292,17 @@ class Kernel {
     }
   }
 
-  missing(record: AssociationRecord): string[] {
-    const { local, remote, spiIn, spiOut } = record;
-    const lines: string[] = [];
-    for (const [to, spi] of [[local, spiIn], [remote, spiOut]] as const) {
-      if (this.#readSa(to, spi) && this.#sa.reqid === record.reqid) continue;
-      lines.push(`${record.about}: SA ${spiText(spi)} to ${to} is missing`);
-    }
-    for (const [name, direction] of [["in", 0], ["out", 1]] as const) {
-      if (this.#reqidOfPolicy(record, direction) === record.reqid) continue;
-      lines.push(`${record.about}: policy ${name} is missing`);
-    }
-    return lines;
+  missingSas(record: AssociationRecord): string[] {
+    const { about, local, remote, reqid, spiIn, spiOut } = record;
+    return ([[local, spiIn], [remote, spiOut]] as const)
+      .filter(([to, spi]) => !this.#readSa(to, spi) || this.#sa.reqid !== reqid)
+      .map(([to, spi]) => `${about}: SA ${spiText(spi)} to ${to} is missing`);
+  }
+
+  missingPolicies(record: ProtectionRecord): string[] {
+    return ([["in", PolicyDirection.In], ["out", PolicyDirection.Out]] as const)
+      .filter(([, direction]) => this.#reqidOfPolicy(record, direction) !== record.reqid)
+      .map(([name]) => `${record.about}: policy ${name} is missing`);
   }
 
   /** Lets the kernel delete one after a while: UPDSA takes limits, and leaves the rest. */
@@ -330,7 +365,7 @@ class Kernel {
   }
 
   /** 0 when there is no policy for these packets. */
-  #reqidOfPolicy(record: AssociationRecord, direction: number): number {
+  #reqidOfPolicy(record: ProtectionRecord, direction: number): number {
     const { out } = this.#channel;
     const policy = this.#policy;
     let reqid = 0;
@@ -345,7 +380,7 @@ class Kernel {
     return reqid;
   }
 
-  #setPolicy({ local, port, remote, reqid }: AssociationRecord, direction: number): void {
+  #setPolicy({ local, port, remote, reqid }: ProtectionRecord, direction: number): void {
     const policy = this.#policy;
     const inward = direction === PolicyDirection.In;
     policy.direction = direction;
@@ -426,7 +461,8 @@ function spiText(spi: number): string {
 }
 
 /** Why a record cannot be; empty when it can. */
-function refusalOf({ local, port, remote, spiIn, spiOut }: AssociationRecord): string {
+function refusalOf(record: ProtectionRecord | AssociationRecord): string {
+  const { local, port, remote } = record;
   const bytes = new Uint8Array(16);
   const family = parseInet(local, bytes);
   if (family === Family.None || parseInet(remote, bytes) !== family) {
@@ -435,7 +471,8 @@ function refusalOf({ local, port, remote, spiIn, spiOut }: AssociationRecord): s
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     return `its port must be 1 to 65535: current value is ${port}`;
   }
-  const wrong = [spiIn, spiOut].find((spi) =>
+  if (record.kind === "protection") return "";
+  const wrong = [record.spiIn, record.spiOut].find((spi) =>
     !Number.isInteger(spi) || spi < SPI_MIN || spi > SPI_MAX
   );
   return wrong === undefined ? "" : `SPIs are 256 to 4294967295: current value is ${wrong}`;

@@ -8,7 +8,7 @@
  */
 import { parseInet } from "../../../wire/inet.ts";
 import type { HostName, NodePlan } from "../../../wire/xbone/node_plan.ts";
-import type { PlannedStep, StepKind, StepRecord } from "./step.ts";
+import type { Orphan, PlannedStep, StepKind, StepRecord } from "./step.ts";
 
 /** hosts(5). */
 const HOSTS_FILE = "/etc/hosts";
@@ -19,6 +19,9 @@ const FILE_MODE = 0o644;
 const NAME_FORM = /^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?$/;
 /** Of what a mark names; one line, as it ends with it. */
 const MARK_FORM = /^[\x21-\x7e]{1,128}$/;
+
+/** Whose block begins. */
+const BEGIN_FORM = /^# fairlead overlay (\S+) (\S+) begins$/gm;
 
 /** What stands in the journal. */
 export interface HostsRecord extends StepRecord {
@@ -62,6 +65,22 @@ export function hostsStep(path: string = HOSTS_FILE): StepKind<HostsRecord> {
       }
       if (isAsGiven(text, record)) return [];
       return [`${path} has other names for ${record.overlay} than it was given`];
+    },
+    orphans(load): Orphan[] {
+      const marks = (read(path) ?? "").matchAll(BEGIN_FORM);
+      const found = new Map([...marks].map(([mark, overlay, epoch]) => [mark, { overlay, epoch }]));
+      for (const record of load()) found.delete(begin(record));
+      return [...found.values()].map(({ epoch, overlay }) => {
+        const about = `names of ${overlay}, epoch ${epoch} (${path})`;
+        const record = {
+          kind: "hosts",
+          about,
+          overlay: overlay!,
+          epoch: epoch!,
+          names: [],
+        } as const;
+        return { about, remove: () => this.undo(record) };
+      });
     },
   };
 }

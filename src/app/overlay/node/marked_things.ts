@@ -13,14 +13,8 @@ import { isOurs, type LinkRecord } from "./link_step.ts";
 import { prefixText, type RouteKernel } from "./route_kernel.ts";
 import { keyOfRecord, keyOfRoute, type RouteRecord } from "./route_step.ts";
 import { type RuleRecord, ruleText, ruleTextOf } from "./rule_step.ts";
-import { OVERLAY_PROTOCOL, type StepRecord } from "./step.ts";
+import { type Orphan, OVERLAY_PROTOCOL, type StepRecord } from "./step.ts";
 import type { StepJournal } from "./step_journal.ts";
-
-/** Something that is nobody's. */
-export interface Orphan {
-  readonly about: string;
-  readonly remove: () => void;
-}
 
 /** Compares the two. */
 export class MarkedThings {
@@ -115,10 +109,12 @@ export class MarkedThings {
   }
 }
 
-function recordsOf(journals: readonly StepJournal[]): StepRecord[] {
+/** All that may be there. */
+export function recordsOf(journals: readonly StepJournal[]): StepRecord[] {
   return journals.flatMap((journal) => journal.open().map(([, record]) => record));
 }
 
-function ofKind<R extends StepRecord>(records: readonly StepRecord[], kind: R["kind"]): R[] {
+/** Those of one kind. */
+export function ofKind<R extends StepRecord>(records: readonly StepRecord[], kind: R["kind"]): R[] {
   return records.flatMap((record) => record.kind === kind ? [record as R] : []);
 }

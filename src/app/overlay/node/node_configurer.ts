@@ -11,14 +11,14 @@ import { makeStateDirectory } from "../../state_directory.ts";
 import { addressStep } from "./address_step.ts";
 import { associationSteps } from "./association_step.ts";
 import { type LinkRecord, linkStep, upStep } from "./link_step.ts";
-import { MarkedThings } from "./marked_things.ts";
+import { MarkedThings, ofKind, recordsOf } from "./marked_things.ts";
 import { capabilitiesOf, collision, freeTables } from "./node_check.ts";
 import { planSteps } from "./plan_steps.ts";
 import { rateStep } from "./rate_step.ts";
 import { RouteKernel } from "./route_kernel.ts";
 import { routeStep } from "./route_step.ts";
 import { ruleStep } from "./rule_step.ts";
-import type { PlannedStep, StepKind, StepRecord } from "./step.ts";
+import type { Orphan, PlannedStep, StepKind, StepRecord } from "./step.ts";
 import { type JournalHead, StepJournal } from "./step_journal.ts";
 
 /** Then others get their turn: a request to stop, for one. */
@@ -30,7 +30,7 @@ export interface NodeConfigurerOptions {
   readonly stateDirectory: string;
   /** Name of a network namespace; empty is where this program runs. */
   readonly namespace: string;
-  /** Those that are not of rtnetlink: `association`, `endpoint`, `hosts`, `peers`, `script`. */
+  /** Those that are not of rtnetlink: `protection`, `association`, `endpoint` … */
   readonly kinds: readonly StepKind<StepRecord>[];
   /** Whether the kernel has what associations need. */
   readonly esp: () => boolean;
@@ -194,12 +194,12 @@ export class NodeConfigurer {
 
   /** What carries our marks and is in no journal, a line each. */
   orphans(): string[] {
-    return this.#marked.orphans().map(({ about }) => about);
+    return this.#orphans().map(({ about }) => about);
   }
 
   /** Removes those; returns what could not be. */
   removeOrphans(): string[] {
-    return this.#marked.orphans().flatMap(({ about, remove }) => {
+    return this.#orphans().flatMap(({ about, remove }) => {
       try {
         remove();
         return [];
@@ -207,6 +207,15 @@ export class NodeConfigurer {
         return [`${about}: ${(error as Error).message}`];
       }
     });
+  }
+
+  #orphans(): Orphan[] {
+    const others = [...this.#kinds.values()].flatMap((kind) =>
+      kind.orphans?.(() =>
+        ofKind(recordsOf([...StepJournal.load(this.#directory).values()]), kind.kind)
+      ) ?? []
+    );
+    return [...this.#marked.orphans(), ...others];
   }
 
   async #apply(
@@ -307,8 +316,7 @@ export class NodeConfigurer {
         about = record.about;
         if (this.#cancelled.has(key)) return { step: about, reason: "It was cancelled before" };
         const kind = this.#kindOf(record);
-        if (kind.mend === undefined) await kind.apply(record);
-        else await kind.mend(record);
+        if (kind.rekey === undefined) await kind.apply(record);
         if (index % STEPS_PER_TURN === 0) await nextTurn();
       }
       return null;

@@ -4,7 +4,7 @@
  * @module
  */
 import type { ResourceConfig } from "../../config/overlay_resource_config.ts";
-import { associationStep, espCapable } from "./association_step.ts";
+import { associationStep, espCapable, protectionStep } from "./association_step.ts";
 import { endpointStep } from "./endpoint_step.ts";
 import { hostsStep } from "./hosts_step.ts";
 import { NodeConfigurer } from "./node_configurer.ts";
@@ -26,6 +26,7 @@ export async function openNode({ hosts, script, state }: ResourceConfig): Promis
     stateDirectory: state,
     namespace: "",
     kinds: [
+      protectionStep(""),
       associationStep(""),
       endpointStep(""),
       hostsStep(hosts === false ? undefined : hosts),
@@ -39,12 +40,12 @@ export async function openNode({ hosts, script, state }: ResourceConfig): Promis
   return node;
 }
 
-/** Only to look for orphans: no kind of step but the kernel's own. */
-export async function openOrphans(state: string): Promise<NodeConfigurer> {
+/** Only to look for orphans: no kind of step but the kernel's own, and the hosts file. */
+export async function openOrphans(state: string, hosts: string): Promise<NodeConfigurer> {
   return await NodeConfigurer.open({
     stateDirectory: state,
     namespace: "",
-    kinds: [],
+    kinds: [hostsStep(hosts)] as unknown as StepKind<StepRecord>[],
     esp: () => false,
   });
 }

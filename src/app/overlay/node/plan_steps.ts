@@ -1,13 +1,13 @@
 /**
  * The steps that make a box what its plan says, in the order of the control protocol's step [7]: tunnels,
- * addresses, what protects them, forwarding with its rules and table, routes, rates, names, script. Nothing
- * leaves by a link before it is protected, and nothing of a network leaves by the box's own routes.
+ * addresses, what protects them, forwarding with its rules and table, routes, keys, rates, names, script.
+ * Nothing leaves by a link before it is protected, and nothing of a network leaves by the box's own routes.
  *
  * @module
  */
 import type { NodePlan, Visit } from "../../../wire/xbone/node_plan.ts";
 import { addressRecord, LOOPBACK } from "./address_step.ts";
-import { associationSteps } from "./association_step.ts";
+import { associationSteps, protectionSteps } from "./association_step.ts";
 import { endpointSteps } from "./endpoint_step.ts";
 import { hostSteps } from "./hosts_step.ts";
 import { type LinkRecord, linkRecord, upRecord } from "./link_step.ts";
@@ -42,8 +42,9 @@ export function planSteps(plan: NodePlan, tables: readonly number[]): PlannedSte
   return [
     ...plain(links.flat()),
     ...plain(visits.flatMap((visit, at) => addresses(visit, links[at]!))),
-    ...associationSteps(plan),
+    ...plain(protectionSteps(plan)),
     ...plain(routing),
+    ...associationSteps(plan),
     ...plain(rates),
     ...endpointSteps(plan),
     ...hostSteps(plan),

@@ -348,6 +348,27 @@ export class KernelRefusal extends Error {
   }
 }
 
+const indexes = new WeakMap<readonly unknown[], Map<string, unknown>>();
+
+/**
+ * The one with that text among what was read. While nothing changes ({@linkcode RouteKernel.still}) the same
+ * list is given again, and its texts are made once: of a thousand routes, each is looked for.
+ *
+ * @param textOf the same for the same list
+ */
+export function findByText<T>(
+  list: readonly T[],
+  textOf: (one: T) => string,
+  text: string,
+): T | undefined {
+  let index = indexes.get(list) as Map<string, T> | undefined;
+  if (index === undefined) {
+    index = new Map(list.map((one) => [textOf(one), one]));
+    indexes.set(list, index);
+  }
+  return index.get(text);
+}
+
 /** `10.100.0.7/32`. */
 export function prefixText(family: number, address: Uint8Array, length: number): string {
   return `${formatInet(family, address)}/${length}`;

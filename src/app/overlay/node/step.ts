@@ -30,12 +30,6 @@ export interface StepKind<R extends StepRecord> {
    * @throws with the reason when something is left
    */
   undo(record: R): void | Promise<void>;
-  /**
-   * Takes it again after a restart, when its secret is gone; absent where {@linkcode apply} needs none.
-   *
-   * @throws with the reason
-   */
-  mend?(record: R): void | Promise<void>;
   /** What is not as it should be: a line each. */
   drift(record: R): readonly string[];
   /**
@@ -44,6 +38,18 @@ export interface StepKind<R extends StepRecord> {
    * @throws with the reason; then it is as before
    */
   rekey?(old: R, next: R, secret: unknown): void | Promise<void>;
+  /**
+   * What carries this kind's marks outside of the kernel and belongs to no overlay; absent where nothing does.
+   *
+   * @param load reads the records of the journals, to be called after the marks were looked at
+   */
+  orphans?(load: () => readonly R[]): readonly Orphan[];
+}
+
+/** Something that is nobody's. */
+export interface Orphan {
+  readonly about: string;
+  readonly remove: () => void;
 }
 
 /** A step to be taken, and what it needs that is never written down. */
