@@ -46,6 +46,8 @@ export interface AccessServerOptions<Request extends { command: string }, Group>
   readonly idleMs?: number;
   /** How long a request may take; 10 s unless set. */
   readonly answerMs?: number;
+  /** How long a request may be; 64 KiB unless set. */
+  readonly requestBytesMax?: number;
 }
 
 /** What happened at the access socket since it was opened. */
@@ -196,7 +198,8 @@ class Client<Request extends { command: string }, Group> {
   readonly #parse: (line: string) => Parsed<Request | Subscribe<Group>>;
   readonly #answerMs: number;
   readonly #idleMs: number;
-  readonly #lines = new LineBuffer();
+  readonly #requestBytesMax: number;
+  readonly #lines: LineBuffer;
   #idle: ReturnType<typeof setTimeout> | undefined;
   #unsubscribe: (() => void) | null = null;
   #eventBytes = 0;
@@ -212,6 +215,8 @@ class Client<Request extends { command: string }, Group> {
     this.#counts = counts;
     this.#parse = (line): Parsed<Request | Subscribe<Group>> => options.parse(line);
     this.#answerMs = options.answerMs ?? ANSWER_MS;
+    this.#requestBytesMax = options.requestBytesMax ?? LINE_BYTES_MAX;
+    this.#lines = new LineBuffer(this.#requestBytesMax);
     this.#idleMs = options.idleMs ?? IDLE_MS;
     this.#rearm();
     let done = Promise.resolve();
@@ -335,7 +340,7 @@ class Client<Request extends { command: string }, Group> {
   /** What still comes is thrown away for a while: a reset would take the answer with it. */
   #endTooLong(): void {
     this.#counts.tooLong++;
-    const error = `Cannot read request as a line has ${LINE_BYTES_MAX} bytes at most: ` +
+    const error = `Cannot read request as a line has ${this.#requestBytesMax} bytes at most: ` +
       "current value is longer";
     this.#socket.end(line({ ok: false, error }));
     this.#release();

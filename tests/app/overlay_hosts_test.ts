@@ -42,6 +42,18 @@ function textOf(path: string): string {
   return String.fromCharCode(...Deno.readFileSync(path));
 }
 
+Deno.test("a box that leaves its hosts file alone takes no names, and loses those that it had", () => {
+  withFile(FOREIGN, (path) => {
+    hostsStep(path).apply(recordOf());
+    const before = textOf(path);
+    const step = hostsStep(path, false);
+    assert.throws(() => step.apply(recordOf({ epoch: "2f" })), /"hosts" is false$/);
+    assert.equal(textOf(path), before);
+    step.undo(recordOf());
+    assert.equal(textOf(path), FOREIGN);
+  });
+});
+
 Deno.test("names are a block at the end of the hosts file, and undoing leaves every byte as it was", () => {
   withFile(FOREIGN, (path) => {
     const step = hostsStep(path);

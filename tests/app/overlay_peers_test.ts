@@ -128,6 +128,20 @@ Deno.test("drift is told when a file was changed, is missing, or others can read
     assert.match(step.drift(record)[1]!, /keyring was changed/);
   }));
 
+Deno.test("after a restart the keys that are there are kept, and the rest is written again", () =>
+  withFolder((folder) => {
+    const { record, secret } = stepOf("hub");
+    const step = peersStep(folder);
+    step.apply(record, secret);
+    const keyring = Deno.readTextFileSync(`${folder}/field/keyring`);
+    Deno.removeSync(`${folder}/field/hub.json`);
+    step.apply(record);
+    assert.deepEqual(step.drift(record), []);
+    assert.equal(Deno.readTextFileSync(`${folder}/field/keyring`), keyring);
+    Deno.removeSync(`${folder}/field/keyring`);
+    assert.throws(() => step.apply(record), /there are no keys/);
+  }));
+
 Deno.test("without keys or with a wrong one nothing is written, and the key is not told", () =>
   withFolder((folder) => {
     const { record } = stepOf("gateway");

@@ -142,8 +142,21 @@ Deno.test({
     assert.deepEqual([mode! & 0o777, uid], [0o700, NOBODY]);
     assert.deepEqual(step.drift(recordOf()), []);
     await step.apply(recordOf()); // is not started twice: its directory is not empty now
+    // After a reboot nothing of it runs.
+    const begun = `${place.work}/field.a1/begun.json`;
+    const known = JSON.parse(Deno.readTextFileSync(begun));
+    Deno.writeTextFileSync(begun, JSON.stringify({ ...known, started: "another boot" }));
+    const drift = ["script app was not started since this box was"];
+    assert.deepEqual(step.drift(recordOf()), drift);
+    await step.apply(recordOf());
+    assert.deepEqual(step.drift(recordOf()), []);
     place.put("app", "echo changed");
     await assert.rejects(async () => await step.undo(recordOf()), /ended with 9/);
+    Deno.writeTextFileSync(begun, '{"uid":'); // the disk lost the rest
+    await assert.rejects(
+      async () => await step.undo(recordOf()),
+      /Cannot use .*begun.json as it is damaged: remove /,
+    );
   },
 });
 
@@ -166,7 +179,7 @@ Deno.test({
     assert.ok(place.isEmpty);
     await step.undo(recordOf());
     assert.equal(Deno.readTextFileSync(trace), "start\nstop\n");
-    assert.deepEqual(step.drift(recordOf()), ["script app was not started"]);
+    assert.deepEqual(step.drift(recordOf()), ["script app was not started since this box was"]);
   },
 });
 
@@ -230,7 +243,10 @@ Deno.test({
       assert.match(error.message, /no \\x1b\[31mroute/);
       return error.message.length < 4096;
     });
-    assert.equal(place.step().drift(recordOf())[0], "script app was not started");
+    assert.equal(
+      place.step().drift(recordOf())[0],
+      "script app was not started since this box was",
+    );
   },
 });
 

@@ -101,7 +101,7 @@ const TOPOLOGIES: { spec: Record<string, unknown>; made: string }[] = [
 ];
 
 Deno.test.each(TOPOLOGIES)("$spec.topology makes $made, and can be formed", ({ spec, made }) => {
-  const read = accepted({ name: "net", ...spec });
+  const read = accepted({ name: "lab", ...spec });
   assert.equal(links(read), made);
   const design = new Design(read, EPOCH, hexes(1));
   const plans = design.design(pin(slots(design.need)));
@@ -109,7 +109,7 @@ Deno.test.each(TOPOLOGIES)("$spec.topology makes $made, and can be formed", ({ s
 });
 
 Deno.test("the short forms of links and of ipsec are the long ones", () => {
-  const nodes = { name: "net", topology: "custom", routers: 2 };
+  const nodes = { name: "lab", topology: "custom", routers: 2 };
   const long = { ends: ["r1", "r2"], rate: null };
   assert.deepEqual(
     accepted({ ...nodes, links: [["r1", "r2"]], ipsec: true }),
@@ -122,7 +122,7 @@ Deno.test("everything else that can be asked for", () => {
   const script = { name: "app", url: "https://x.example/a", sha256: "0f".repeat(32) };
   const spec = accepted({
     $schema: "overlay.schema.json",
-    name: "net",
+    name: "lab",
     application: "video",
     version: "1.2",
     topology: "ring",
@@ -152,7 +152,7 @@ Deno.test("stacked networks without a prefix get one that is free", () => {
     return { name, mode: "stacked", topology: "ring", routers: 3, prefix };
   };
   const subs = [low("a"), low("b", "10.102.0.0/16"), low("c")];
-  const spec = accepted({ name: "net", topology: "mesh", prefix: "10.101.0.0/16", subs });
+  const spec = accepted({ name: "lab", topology: "mesh", prefix: "10.101.0.0/16", subs });
   assert.deepEqual(spec.subs.map(({ prefix }) => prefix), [
     "10.103.0.0/16",
     "10.102.0.0/16",
@@ -166,12 +166,12 @@ Deno.test("rates are read as tc writes them", () => {
   for (const [text, bits] of RATES) assert.equal(readRate(text as string), bits);
 });
 
-const RING = { name: "net", topology: "ring", routers: 3 };
+const RING = { name: "lab", topology: "ring", routers: 3 };
 
 const REFUSED: { what: string; spec: Record<string, unknown>; told: RegExp }[] = [
   { what: "no name", spec: { name: undefined }, told: /^: .*"name" is missing/ },
   { what: "no topology", spec: { topology: undefined }, told: /"topology" is missing/ },
-  { what: "a name in capitals", spec: { name: "Net" }, told: /^name: .*"Net", did you mean "net"/ },
+  { what: "a name in capitals", spec: { name: "Lab" }, told: /^name: .*"Lab", did you mean "lab"/ },
   { what: "a key that is none", spec: { rooters: 1 }, told: /^rooters: .* did you mean "routers"/ },
   { what: "des", spec: { ipsec: { encryption: "des" } }, told: /^ipsec.encryption: .* "aes-gcm"/ },
   { what: "3des", spec: { ipsec: { encryption: "3des" } }, told: /"3des", did you mean "aes-gcm"/ },
@@ -242,7 +242,7 @@ const REFUSED: { what: string; spec: Record<string, unknown>; told: RegExp }[] =
     spec: {
       subs: [{ name: "w", mode: "stacked", topology: "ring", routers: 3, prefix: "10.100.8.0/24" }],
     },
-    told: /^prefix: .* overlaps with 10.100.8.0\/24 of net\/w/,
+    told: /^prefix: .* overlaps with 10.100.8.0\/24 of lab\/w/,
   },
   {
     what: "a mistake two levels down",
@@ -353,7 +353,7 @@ Deno.test("sub-overlays go four deep and no deeper", () => {
 Deno.test("specDigest() is the same for the same meaning, and another for another", () => {
   const same = (text: string): string => text;
   const digest = specDigest(accepted(RING), same);
-  const turned = { routers: 3, topology: "ring", prefix: "10.100.0.0/16", name: "net" };
+  const turned = { routers: 3, topology: "ring", prefix: "10.100.0.0/16", name: "lab" };
   assert.equal(specDigest(accepted(turned), same), digest);
   assert.notEqual(specDigest(accepted({ ...RING, routers: 4 }), same), digest);
 });
@@ -364,4 +364,14 @@ Deno.test("the JSON Schema knows the short forms at every depth", () => {
   assert.equal(pairs.length, 5); // the overlay's and four levels of sub-overlays
   const { properties } = specJsonSchema() as { properties: Record<string, { anyOf: unknown[] }> };
   assert.deepEqual(properties.ipsec!.anyOf.slice(0, 2), [{ const: true }, { const: false }]);
+});
+
+Deno.test("what every box would refuse as somebody else's is refused at once", () => {
+  const field = { name: "field", topology: "linear", routers: 2 };
+  const refused = problems({ ...field, name: "com", port: 53 });
+  assert.deepEqual(refused.map((text) => text.split(":")[0]), ["name", "port"]);
+  assert.match(problems({ ...field, prefix: "8.0.0.0/8" })[0]!, /^prefix: .*private IPv4/);
+  assert.match(problems({ ...field, name: "de" })[0]!, /^name: .*hosts entries .*"de"/);
+  assert.equal(accepted({ ...field, name: "com", names: false }).name, "com");
+  assert.equal(accepted({ ...field, port: 1024 }).port, 1024);
 });

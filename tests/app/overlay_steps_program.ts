@@ -395,6 +395,28 @@ export const CASES: Readonly<Record<string, () => Promise<void>>> = {
       for (const each of [node, late]) each.close();
     }),
 
+  "a device is known by its mark, not by its name": () =>
+    withDirectory(async (directory) => {
+      const before = snapshot();
+      const node = await configurer(directory);
+      assert.equal(await node.apply(TWICE, 1), null);
+      // One of ours has got another name, and somebody else's has the name of another one of ours.
+      ip("link", "set", "xb00a1f2", "down");
+      ip("link", "set", "xb00a1f2", "name", "renamed");
+      ip("link", "del", "xb00a1f3");
+      ip("link", "add", "xb00a1f3", "type", "vxlan", "id", "9", "dstport", "4791");
+      const tbf = ["tbf", "rate", "8mbit", "burst", "10k", "limit", "10k"];
+      run("tc", "qdisc", "add", "dev", "xb00a1f3", "root", ...tbf);
+      const theirs = (): string => run("tc", "qdisc", "show", "dev", "xb00a1f3");
+      const rate = theirs();
+      assert.match(rate, /tbf/);
+      assert.deepEqual(await node.undo(KEY), []);
+      assert.equal(theirs(), rate);
+      ip("link", "del", "xb00a1f3");
+      assert.equal(snapshot(), before);
+      node.close();
+    }),
+
   "what is somebody else's is neither taken nor undone": () =>
     withDirectory(async (directory) => {
       const node = await configurer(directory);

@@ -95,6 +95,32 @@ Deno.test("a journal that is damaged elsewhere stops the start and names its fil
     }
   }));
 
+Deno.test("a journal with new keys every day does not grow", () =>
+  withDirectory((directory) => {
+    const journal = StepJournal.create(directory, HEAD);
+    journal.begin(record("link"));
+    let old = journal.begin(record("keys 0"));
+    journal.complete(1);
+    const sizes = new Set<number>();
+    for (let generation = 2; generation < 9; generation++) {
+      journal.begin(record(`keys ${generation}`));
+      journal.undone(old);
+      journal.complete(generation);
+      old = 1;
+      const loaded = StepJournal.load(directory).get(KEY)!;
+      assert.deepEqual(loaded.open().map(([, { about }]) => about), ["link", `keys ${generation}`]);
+      assert.deepEqual(journal.open(), loaded.open());
+      assert.equal(loaded.generation, generation);
+      sizes.add(Deno.statSync(`${directory}/demo%2F1f.steps`).size);
+    }
+    assert.equal(sizes.size, 1);
+    journal.undone(0);
+    journal.undone(1);
+    assert.deepEqual(StepJournal.load(directory).get(KEY)!.open(), []);
+    assert.deepEqual([...Deno.readDirSync(directory)].map(({ name }) => name), ["demo%2F1f.steps"]);
+    return Promise.resolve();
+  }));
+
 Deno.test("there is one journal of an overlay", () =>
   withDirectory((directory) => {
     const journal = StepJournal.create(directory, HEAD);
@@ -193,6 +219,23 @@ Deno.test("new keys take the place of old ones, and none is ever written down", 
     fake.refuses = "";
     assert.deepEqual(await node.undo(KEY), []);
     assert.deepEqual([fake.there, node.keys()], [[], []]);
+    node.close();
+  }));
+
+Deno.test("two overlays of one name do not share the files of a Fairlead", () =>
+  withDirectory(async (stateDirectory) => {
+    const kinds = [new Fake("peers")];
+    const node = await NodeConfigurer.open({
+      ...{ stateDirectory, namespace: "", kinds, esp: () => false },
+    });
+    const peers = { role: "hub", entity: "mon.hub", hub: "10.100.0.1:3300", keys: [] } as const;
+    assert.equal(await node.apply(planOf([], { peers }), 1), null);
+    const second = await node.apply(planOf([], { peers, epoch: "2f" }), 1);
+    assert.match(second!.reason, /another overlay demo of this box has them/);
+    assert.deepEqual(await node.undo("demo/2f"), []);
+    assert.equal(kinds[0]!.there.length, 1);
+    assert.equal(await node.apply(planOf([], { peers, overlay: "demo2" }), 1), null);
+    for (const key of node.keys()) assert.deepEqual(await node.undo(key), []);
     node.close();
   }));
 

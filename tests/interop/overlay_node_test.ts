@@ -249,6 +249,9 @@ Deno.test({
       const same = JSON.parse(ok(await where.ask("om", "apply", spec, "--json")).stdout);
       assert.deepEqual([same.unchanged, same.drift], [true, []]);
       assert.equal(same.overlay.epoch, repaired.epoch);
+      assert.ok(repaired.probedMs! > field.probedMs!);
+      assert.equal(same.overlay.probedMs, repaired.probedMs);
+      for (const { answered } of same.overlay.links) assert.equal(answered, 6);
     });
 
     await t.step("a box that lost its journals has orphans, which can be removed", async () => {
@@ -261,6 +264,10 @@ Deno.test({
           "b",
           fairlead("overlay", "orphans", "--state", state, "--hosts", hosts, ...words),
         );
+      const lost = await orphans();
+      assert.equal(lost.code, 1);
+      assert.match(lost.stderr, /no resource daemon keeps its journals in .*make an empty/);
+      Deno.mkdirSync(`${state}/steps`, { recursive: true });
       const told = await orphans();
       assert.equal(told.code, 1);
       for (
@@ -304,7 +311,7 @@ Deno.test({
       assert.equal(unknown.code, 1);
       assert.match(
         unknown.stderr,
-        /Cannot find overlay: current value is "plant", there are field/,
+        /Cannot find overlay: current value is "plant", those there are: field/,
       );
       const node = await ask("a", "status", "field");
       assert.equal(node.code, 1);

@@ -3,6 +3,7 @@
  * daemons.
  */
 import assert from "node:assert/strict";
+import type { OverlayView } from "../../src/app/overlay/overlay_view.ts";
 import { ignoreWithoutNamespaces } from "./netns.ts";
 import {
   becomesClean,
@@ -168,6 +169,26 @@ Deno.test({
     await t.step("a box that is away when it is destroyed is named until it is clean", async () => {
       ok(await where.ask("om", "apply", spec));
       await where.kill("c");
+      const away = await where.ask("om", "status", "ring", "--json");
+      assert.equal(away.code, 1);
+      const { links, nodes } = JSON.parse(away.stdout).overlay as OverlayView;
+      assert.deepEqual(nodes.map(({ node, silent }) => [node, silent]).sort(), [
+        ["a", false],
+        ["b", false],
+        ["c", true],
+      ]);
+      const isOf = (
+        { node, name }: OverlayView["nodes"][number],
+        ends: readonly string[],
+      ): boolean => node === "c" && ends.includes(name);
+      for (const { answered, ends, rttUs, sent } of links) {
+        // Its kernel lives and answers; nobody asks from there.
+        const count = nodes.some((node) => isOf(node, ends)) ? 3 : 6;
+        assert.deepEqual([sent, answered], [count, count]);
+        assert.ok(rttUs! > 0);
+      }
+      const again = ok(await where.ask("om", "apply", spec));
+      assert.match(again.stdout, /ring is up: nothing was changed, but c did not answer/);
       const destroyed = await where.ask("om", "destroy", "ring");
       assert.equal(destroyed.code, 1);
       assert.match(destroyed.stderr, /Overlay ring is gone, but c did not answer/);

@@ -88,7 +88,6 @@ class Field {
     const counts = /(\d+) packets transmitted, (\d+) received/.exec(pings.output());
     assert.ok(counts, pings.output());
     const [sent, received] = [Number(counts[1]), Number(counts[2])];
-    console.log(`${sent - received} of ${sent} pings lost`);
     assert.ok(sent > 20, "there were pings");
     return sent - received;
   }

@@ -24,6 +24,9 @@ Deno.test("readQuad() and quadText() are each other's reverse up to the last add
 Deno.test("readPrefix() takes what a network can have and nothing else", () => {
   assert.deepEqual(readPrefix("10.100.0.0/16"), { base: 0x0a640000, bits: 16, size: 65_536 });
   assert.equal(readPrefix("172.16.8.8/29")?.size, 8);
+  for (const text of ["172.31.0.0/16", "192.168.0.0/16", "100.127.0.0/16", "198.19.0.0/16"]) {
+    assert.equal(readPrefix(text)?.bits, 16, text);
+  }
   const refused = [
     "10.100.0.1/16",
     "10.0.0.0/7",
@@ -34,6 +37,12 @@ Deno.test("readPrefix() takes what a network can have and nothing else", () => {
     "127.0.0.0/16",
     "224.0.0.0/8",
     "240.0.0.0/8",
+    "8.8.8.0/24",
+    "172.0.0.0/8",
+    "172.32.0.0/16",
+    "192.168.0.0/15",
+    "100.128.0.0/16",
+    "169.254.0.0/16",
     "fd00::/16",
     "10.0.0.0/16 ",
   ];
@@ -64,7 +73,7 @@ Deno.test("what bitsNeeded() says is enough, and one bit less is not", () => {
 });
 
 Deno.test("overlap() finds a prefix in another one, either way round", () => {
-  const [wide, inside, beside] = ["10.0.0.0/8", "10.9.0.0/16", "11.0.0.0/8"].map((text) =>
+  const [wide, inside, beside] = ["10.0.0.0/8", "10.9.0.0/16", "172.16.0.0/12"].map((text) =>
     readPrefix(text)!
   );
   assert.deepEqual([overlap(wide!, inside!), overlap(inside!, wide!)], [true, true]);

@@ -1,7 +1,7 @@
 /** The manager's machine once nodes are configured: probes, refresh, status, fresh keys. */
 import assert from "node:assert/strict";
 import { TIMERS } from "../../src/proto/xbone/machine.ts";
-import { configuring, living, PlainDesigner, Rig } from "./xbone_manager_rig.ts";
+import { COMMON, configuring, living, PlainDesigner, Rig } from "./xbone_manager_rig.ts";
 
 /** b1 and b2 are configured and their link `a-b` is being probed. */
 function probing(): Rig {
@@ -144,7 +144,7 @@ Deno.test("ACTIVE: destroy sends DELETE to all, and is no failure", () => {
 });
 
 Deno.test("ACTIVE: STATUS goes to all at once, and ends when all answered", () => {
-  const rig = living();
+  const rig = living({}, new PlainDesigner(["a-b"]));
   rig.call((manager) => manager.status(4, 1000, rig.nowMs));
   rig.call((manager) => manager.status(1, 50, rig.nowMs));
   assert.deepEqual(rig.whom("status"), ["b1", "b2"]);
@@ -156,6 +156,41 @@ Deno.test("ACTIVE: STATUS goes to all at once, and ends when all answered", () =
     ...["b1 ACTIVE", "b2 REFUSED"],
   ]);
   assert.deepEqual(status.links.map(({ node, link }) => `${node} ${link}`), ["b1 a-b"]);
+});
+
+Deno.test("ACTIVE: a node's STATUS has no more than its own boxes and links", () => {
+  const rig = living({}, new PlainDesigner(["a-b"]));
+  rig.call((manager) => manager.status(1, 1000, rig.nowMs));
+  const counters = { rttUs: 1, rxBytes: 1, txBytes: 1, rxPackets: 1, txPackets: 7, errors: 0 };
+  const link = { node: "b1", link: "a-b", sent: 1, answered: 1, ...counters };
+  const state = { node: "b1", state: "ACTIVE", drift: [], rekey: false };
+  rig.say("b1", {
+    ...COMMON,
+    verb: "ack-status",
+    nodes: [state, { ...state, node: "b2" }, state],
+    links: [link, link, { ...link, link: "made-up" }, { ...link, node: "b2" }],
+  });
+  rig.nack("b2", "status", "stale");
+  const { status } = rig.events("status")[0]!;
+  assert.deepEqual(status.nodes.map(({ node }) => node), ["b1", "b2"]);
+  assert.deepEqual(status.links, [link]);
+});
+
+Deno.test("a box refuses for itself only, and what is of another level is not heard", () => {
+  const rig = configuring();
+  rig.hear("b2", {
+    ...COMMON,
+    level: 1,
+    verb: "nack",
+    of: "config",
+    node: "",
+    step: "",
+    reason: "",
+  });
+  assert.equal(rig.unexpected, 1);
+  assert.equal(rig.manager.state, "CONFIG");
+  rig.nack("b2", "config", "no", "b1");
+  assert.equal(rig.events("failed")[0]!.failure.node, "b2");
 });
 
 Deno.test("ACTIVE: STATUS ends when its time is over, or with a destroy; the silent are named with the reason", () => {

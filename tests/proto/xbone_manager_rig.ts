@@ -136,7 +136,12 @@ export class Rig {
     this.until(this.nowMs + ms);
   }
 
+  /** At the manager's own level. */
   say(from: string, body: Body): void {
+    this.hear(from, { ...body, level: this.manager.record.order.level });
+  }
+
+  hear(from: string, body: Body): void {
     this.call((manager) => manager.handleMessage(from, body, this.nowMs));
   }
 

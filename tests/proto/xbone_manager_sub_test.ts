@@ -130,6 +130,23 @@ Deno.test("WAIT_OM: pins that are not those asked for take it down", () => {
   }
 });
 
+Deno.test("WAIT_OM: a pin on another box than it must be on takes it down", () => {
+  const [node] = spec(1).nodes;
+  const west = { ...spec(0, [], "west"), nodes: [{ ...node!, on: "w7" }] };
+  const rig = Rig.of({ need: spec(0, [west]) });
+  rig.start();
+  rig.offer("m1", "meta");
+  const [invite] = rig.outputs;
+  assert.ok(invite?.kind === "multicast" && invite.body.verb === "invite");
+  assert.deepEqual(invite.body.subs[0]!.router.on, ["w7"]);
+  rig.until(2 * TIMERS.inviteMs);
+  rig.ack("m1", "select");
+  rig.pin("m1", ["r1"], ["w8"]);
+  const { failure } = rig.events("failed")[0]!;
+  assert.equal(failure.node, "m1");
+  assert.match(failure.reason, /pinned r1 to w8, and it must be on w7/);
+});
+
 Deno.test("READY: a box that would play two nodes is refused by name", () => {
   const rig = dispatching();
   rig.pin("m1", ["r1", "r2"], ["w1", "w1"]);

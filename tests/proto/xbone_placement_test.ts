@@ -252,6 +252,21 @@ Deno.test("needOf() counts roles and systems of each level and madeUp() makes as
   assert.deepEqual(made.subs[0]!.nodes, [slot("router1", "router", { os: ["linux"] })]);
 });
 
+Deno.test("needOf() names the boxes that nodes are pinned to and madeUp() pins as many to them again", () => {
+  const need = needOf(spec([
+    slot("a", "host", { on: "box2" }),
+    slot("b", "router"),
+    slot("c", "router", { on: "box9" }),
+    slot("d", "host", { on: "box1" }),
+    slot("e", "host"),
+  ]));
+  assert.deepEqual(need.host, { count: 3, os: ["any"], on: ["box1", "box2"] });
+  assert.deepEqual(need.router, { count: 2, os: ["any"], on: ["box9"] });
+  const made = madeUp(need);
+  assert.deepEqual(needOf(made), need);
+  assert.deepEqual(made.nodes.map(({ on }) => on), ["box1", "box2", "", "box9", ""]);
+});
+
 Deno.test("512 nodes on 4096 candidates are placed, and what cannot be is refused, in no time", () => {
   const hosts = Array.from({ length: 256 }, (_, at) => slot(`h${at}`, "host"));
   const routers = Array.from({ length: 256 }, (_, at) => slot(`r${at}`, "router"));

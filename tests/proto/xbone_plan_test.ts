@@ -108,7 +108,41 @@ const named = (address: string, name: string): Change => ({ names }) => ({
   names: [...names, { address, name }],
 });
 
+/** Changes the first link of the network below. */
+const inLinkBelow = (change: Partial<PlanLink>): Change => ({ visits: [below, ...visits] }) => ({
+  visits: [
+    {
+      ...below!,
+      links: below!.links.map((link, index) => index === 0 ? { ...link, ...change } : link),
+    },
+    ...visits,
+  ],
+  associations: [],
+});
+
 const REFUSED: { what: string; change: Change; reason: RegExp }[] = [
+  {
+    what: "a tunnel to an address of the overlay",
+    change: inLinkBelow({ remote: "10.101.0.9" }),
+    reason: /must be outside of the prefix of field\/west/,
+  },
+  {
+    what: "a tunnel that rides on a network from an address that it does not have there",
+    change: inLinkBelow({ local: "10.100.0.99", remote: "10.100.0.1" }),
+    reason: /must be outside of the prefix of field,/,
+  },
+  {
+    what: "a tunnel that takes the packets of a service",
+    change: inLinkBelow({ port: 53 }),
+    reason: /port of .* 1024 to 65535/,
+  },
+  {
+    what: "a prefix of the world",
+    change: ({ visits }) => ({
+      visits: visits.map((visit) => ({ ...visit, prefix: "8.0.0.0/8" })),
+    }),
+    reason: /private IPv4/,
+  },
   { what: "another box's plan", change: () => ({ node: "box9" }), reason: /must be for box2/ },
   {
     what: "an overlay's name with a line break",
@@ -294,6 +328,18 @@ const REFUSED: { what: string; change: Change; reason: RegExp }[] = [
   { what: "the overlay's name alone", change: named("10.100.0.1", "field"), reason: /\.field/ },
   { what: "a name with a line break", change: named("10.100.0.1", "x\n.field"), reason: /\.field/ },
   { what: "a name twice", change: named("10.100.0.1", "a.field"), reason: /there are two of it/ },
+  {
+    what: "names in a domain of the world",
+    change: ({ visits }) => ({
+      overlay: "com",
+      visits: visits.map((visit) => ({
+        ...visit,
+        network: visit.network.replace("field", "com"),
+      })),
+      names: [{ address: "10.100.0.1", name: "www.example.com" }],
+    }),
+    reason: /domain of the world: current value is "com"/,
+  },
   { what: "a name outside", change: named("192.0.2.1", "x.field"), reason: /overlay's prefix/ },
   {
     what: "a role of peers that is none",
@@ -301,6 +347,12 @@ const REFUSED: { what: string; change: Change; reason: RegExp }[] = [
     reason: /hub or gateway/,
   },
   { what: "a hub that is none", change: inPeers({ hub: "v2:hub.example:3300" }), reason: /hub/ },
+  { what: "a hub elsewhere", change: inPeers({ hub: "v2:10.101.0.9:3300" }), reason: /visit's/ },
+  {
+    what: "a gateway whose hub is elsewhere",
+    change: inPeers({ role: "gateway", hub: "v2:192.168.0.1:3300" }),
+    reason: /in the overlay/,
+  },
   { what: "a hub's port that is none", change: inPeers({ hub: "v2:10.100.0.1:0" }), reason: /hub/ },
   { what: "no key of its own", change: inPeers({ keys: [] }), reason: /own key/ },
   {
@@ -353,6 +405,11 @@ const CLASHES: { what: string; beside: NodePlan; reason: RegExp }[] = [
     what: "one with its prefix",
     beside: { ...BESIDE, visits: [{ ...BESIDE.visits[0]!, prefix: "10.100.128.0/24" }] },
     reason: /overlay other is on this box and has 10.100.128.0\/24, use another/,
+  },
+  {
+    what: "one with a tunnel that leads into its prefix",
+    beside: besideLink({ remote: "10.100.77.1" }),
+    reason: /a tunnel to 10\.100\.77\.1, use another/,
   },
   {
     what: "one with a VNI of its",

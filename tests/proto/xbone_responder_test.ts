@@ -469,15 +469,17 @@ Deno.test("ACTIVE, T_LEASE: undone", () => {
   assert.equal(rig.resource.counts.leasesOver, 1);
 });
 
-Deno.test("ACTIVE without a lease stays; a lease is no longer than the box grants", () => {
-  const rig = boxIn("COMMITTED");
+Deno.test("ACTIVE without a lease stays where there is no limit; a lease is no longer than the box grants", () => {
+  const rig = boxIn("COMMITTED", { timers: { leaseMsMax: 0 } });
   rig.ask(config([plan()], { leaseMs: 0 }));
   rig.applied();
   assert.equal(rig.resource.pollDeadline(), Infinity);
-  const other = boxIn("COMMITTED", { timers: { leaseMsMax: 7000 } });
-  other.ask(config([plan()], { leaseMs: 1e12 }));
-  other.applied();
-  assert.equal(other.resource.pollDeadline(), other.nowMs + 7000);
+  for (const leaseMs of [1e12, 0]) {
+    const other = boxIn("COMMITTED", { timers: { leaseMsMax: 7000 } });
+    other.ask(config([plan()], { leaseMs }));
+    other.applied();
+    assert.equal(other.resource.pollDeadline(), other.nowMs + 7000);
+  }
 });
 
 Deno.test("UNDO that leaves something: NACK stop names it, it is tried again, less and less often", () => {

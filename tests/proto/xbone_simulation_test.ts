@@ -79,14 +79,14 @@ const LITERAL: readonly Row[] = [
     name: "seed's letter, loss 40/30",
     ...STORM,
     onlyRelease: true,
-    timers: { selectTries: 1, leaseMs: 0, holdMsMax: 1e12 },
+    timers: { selectTries: 1, leaseMs: 0, leaseMsMax: 0, holdMsMax: 1e12 },
     seeds: 300,
   },
   {
     ...CLEAN,
     name: "no lease, manager dies",
     dies: "manager",
-    timers: { leaseMs: 0 },
+    timers: { leaseMs: 0, leaseMsMax: 0 },
     seeds: 300,
   },
 ];

@@ -213,6 +213,32 @@ Deno.test("several needs: the largest is gathered for, those that it covers are 
   );
 });
 
+Deno.test("a need with pinned boxes: just these are selected, and without them there is silence", () => {
+  const pinned = { ...need("west", 1, 1), router: { count: 1, os: ["any"], on: ["z"] } };
+  const rig = new SubRig();
+  rig.datagram(subInvite([pinned, need("east", 1, 1)]));
+  const answer = rig.gather(["a", "b", "z"]).find(({ kind }) => kind === "answer-invite");
+  assert.ok(answer?.kind === "answer-invite" && answer.body.verb === "ack-invite");
+  assert.deepEqual(answer.body.guests, ["west", "east"]);
+  assert.deepEqual(sent(rig.ask(select()), "select"), ["a", "z"]);
+  const without = new SubRig({ timers: { rings: [1] } });
+  without.datagram(subInvite([pinned]));
+  without.gather(["a", "b"]);
+  assert.equal(without.state, "IDLE");
+});
+
+Deno.test("several needs: a pinned box covers no need that is pinned to another one", () => {
+  const on = (box: string) => ({ count: 1, os: ["any"], on: [box] });
+  const rig = new SubRig();
+  rig.datagram(subInvite([
+    { ...need("west", 1, 1), router: on("a") },
+    { ...need("east", 0, 1), router: on("b") },
+  ]));
+  const answer = rig.gather().find(({ kind }) => kind === "answer-invite");
+  assert.ok(answer?.kind === "answer-invite" && answer.body.verb === "ack-invite");
+  assert.deepEqual(answer.body.guests, ["west"]);
+});
+
 Deno.test("several needs: when there is not enough for the largest, a smaller one is gathered for", () => {
   const rig = new SubRig({ timers: { rings: [1] } });
   rig.datagram(subInvite([need("east", 1, 0), need("west", 5, 5)]));
@@ -381,7 +407,8 @@ Deno.test("CONFIGURE (D), NACK below: NACK-CONFIG with its node, step and reason
   const refusal = nackOf("config", { node: "deep", step: "link a-b", reason: "no device" });
   const outputs = rig.answer("a", refusal);
   const { node, step, reason } = nack(outputs);
-  assert.deepEqual([node, step, reason], ["deep", "link a-b", "no device"]);
+  // "a" is a box, and so speaks for itself only.
+  assert.deepEqual([node, step, reason], ["a", "link a-b", "no device"]);
   assert.deepEqual(sent(outputs, "stop"), ["a", "b"]);
 });
 

@@ -234,6 +234,21 @@ Deno.test("a duration with a fraction is rounded before it is sent", () => {
   assert.ok(answer.verb === "status" && answer.waitMs === 2000);
 });
 
+Deno.test("no more boxes can be pinned than are counted", () => {
+  const read = (count: number) => {
+    const text = `(xbonecontrol 1.0 x 1 (invite (application overlay)(name lab)(level 0)` +
+      `(host 0)(router 0)(meta 1)(sub (name west)(host 0)(router ${count} any (on a b)(else)))))`;
+    return readMessage(encoder.encode(text), 1000);
+  };
+  const good = read(2);
+  assert.ok("message" in good && good.message.body.verb === "invite");
+  assert.deepEqual(good.message.body.subs[0]!.router, { count: 2, os: ["any"], on: ["a", "b"] });
+  assert.equal(good.unknownFields, 1);
+  const bad = read(1);
+  assert.ok("refusal" in bad);
+  assert.match(bad.refusal, /invite sub router as on must name at most 1: current value is b/);
+});
+
 Deno.test("IPsec is never taken for less than was asked", () => {
   const invite = (text: string): string =>
     (bodyOf(envelope(`(invite ${START}(host 0)(router 0)(meta 0)${text})`)) as Invite).encryption;

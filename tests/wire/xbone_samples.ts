@@ -212,9 +212,11 @@ function anyBody(chance: Chance): Body {
 }
 
 function anyCount(chance: Chance): SubNeed["host"] {
+  const on = chance.next(3) === 0 ? { on: ["box1"] } : {};
   return {
-    count: chance.pick([0, 1, 512]),
+    count: chance.pick("on" in on ? [1, 512] : [0, 1, 512]),
     os: chance.some(() => chance.pick(["any", "linux", "freebsd"])),
+    ...on,
   };
 }
 
@@ -334,7 +336,7 @@ export const CATALOGUE: readonly { readonly body: Body; readonly text: string }[
       subs: [{
         name: "west",
         host: { count: 0, os: [] },
-        router: { count: 3, os: ["linux"] },
+        router: { count: 3, os: ["linux"], on: ["box7", "box9"] },
         subs: [],
       }],
       routing: "static",
@@ -347,7 +349,8 @@ export const CATALOGUE: readonly { readonly body: Body; readonly text: string }[
       holdMs: 14_000,
     },
     text: "(invite (application overlay)(name lab)(version 2)(level 0)(epoch 00112233445566aa)" +
-      "(host 2 any)(router 1 linux freebsd)(meta 1)(sub (name west)(host 0)(router 3 linux))" +
+      "(host 2 any)(router 1 linux freebsd)(meta 1)(sub (name west)(host 0)" +
+      "(router 3 linux (on box7 box9)))" +
       "(routing static)(IPsec yes (encryption aes-gcm))(QoS yes)" +
       "(application (name abone)(script http://a.example/s))" +
       "(ttl 4)(reply_to 10.0.0.1:265)(path om1)(hold_ms 14000))",

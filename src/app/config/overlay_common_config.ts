@@ -17,7 +17,8 @@ const ADDRESS: Form = {
 /** Certificate, key and authority of this node. */
 export const IDENTITY_SCHEMA = {
   kind: "object",
-  about: "Who this node is: files in PEM, as `fairlead overlay keys` makes them.",
+  about:
+    "Who this node is (--certificate, --key and --ca tell it, too): files in PEM, as `fairlead overlay keys` makes them.",
   keys: {
     certificate: { kind: "text", form: PATH, about: "Certificate of this node." },
     key: { kind: "text", form: PATH, about: "Its key, which nobody else may read." },

@@ -207,6 +207,7 @@ class TlsApi implements OverlayApi {
   }
 
   #error(why: string): Error {
+    if (why.startsWith("Cannot ")) return new Error(`${why}: current value is ${this.#where}`);
     return new Error(`Cannot ask the overlay manager as ${why}: current value is ${this.#where}`);
   }
 }

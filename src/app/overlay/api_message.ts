@@ -9,6 +9,7 @@
  */
 import type { DaemonName } from "../access_client.ts";
 import type { AccessId, Parsed, Subscribe } from "../access_server.ts";
+import { TEXT_SIZE_MAX } from "../config/jsonc.ts";
 import { printable } from "../printable.ts";
 import type { OverlayProgress } from "./overlay_view.ts";
 
@@ -44,6 +45,8 @@ export type OverlayCommand =
   | { readonly command: "status"; readonly name: string; readonly probes: number }
   | { readonly command: "list" | "discover" };
 
+/** A specification in a text of JSON, where quotes and ends of lines have two bytes, and what is around. */
+export const REQUEST_BYTES_MAX: number = 2 * TEXT_SIZE_MAX + 4096;
 const PROBES_MAX = 100;
 const NAME_MAX = 63;
 const MEMBERS: Readonly<Record<OverlayCommand["command"] | "subscribe", readonly string[]>> = {

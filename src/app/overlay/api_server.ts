@@ -12,9 +12,9 @@
 import type { TLSSocket } from "node:tls";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
 import { hostPort } from "../address_text.ts";
-import { LINE_BYTES_MAX, LineBuffer } from "../line_buffer.ts";
+import { LineBuffer } from "../line_buffer.ts";
 import { printableJson } from "../printable.ts";
-import { parseOverlayRequest } from "./api_message.ts";
+import { parseOverlayRequest, REQUEST_BYTES_MAX } from "./api_message.ts";
 import type { Identity, Peer } from "./identity.ts";
 import type { OverlayAccess } from "./overlay_access.ts";
 import { TlsDoor } from "./tls_door.ts";
@@ -23,8 +23,8 @@ const CLIENTS_MAX = 64;
 const IDLE_MS = 1_800_000;
 /** Requests of one client that are being done; another one is refused. */
 const WAITING_MAX = 16;
-/** What a client has not read; then it is let go. */
-const UNREAD_BYTES_MAX = 1024 * 1024;
+/** What a client has not read, but for one answer; then it is let go. */
+const UNREAD_BYTES_MAX = 4 * 1024 * 1024;
 
 const decoder = new TextDecoder();
 
@@ -70,10 +70,11 @@ export class ApiServer {
   #take(socket: TLSSocket, { name, role }: Peer): void {
     if (role === "node") {
       this.refused++;
-      const message = `Cannot ask as ${name} is a node, and only operators and managers may ask`;
+      const message =
+        `Cannot ask the overlay manager as ${name} is a node, and only operators and managers may ask`;
       return end(socket, message);
     }
-    const lines = new LineBuffer();
+    const lines = new LineBuffer(REQUEST_BYTES_MAX);
     let ends: (() => void) | null = null;
     let waiting = 0;
     const tell = (id: number | null, value: object): void => {
@@ -115,7 +116,7 @@ export class ApiServer {
           void take(decoder.decode(next));
         }
         if (lines.tooLong === 0) continue;
-        end(socket, `Cannot read request as a line has ${LINE_BYTES_MAX} bytes at most`);
+        end(socket, `Cannot read request as a line has ${REQUEST_BYTES_MAX} bytes at most`);
       }
     });
   }

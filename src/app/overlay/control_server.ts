@@ -25,8 +25,8 @@ const CONNECTIONS_MAX = 512;
 const WAITING_MAX = 256;
 /** A peer that says nothing is let go; it connects again when it has something to say. */
 const IDLE_MS = 600_000;
-/** What a peer has not read; then it is let go. */
-const UNREAD_BYTES_MAX = 1024 * 1024;
+/** What a peer has not read, but for one answer; then it is let go. */
+const UNREAD_BYTES_MAX = TCP_MESSAGE_MAX;
 
 /** Takes an answer; called once. */
 export type AnswerTo = (body: Body) => void;

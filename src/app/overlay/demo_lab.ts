@@ -85,20 +85,22 @@ export class DemoLab {
 
   /** Ends the daemons and removes what is there of it. */
   async remove(): Promise<void> {
-    for (const child of this.#children) {
-      try {
-        child.kill("SIGTERM");
-      } catch {
-        // It has ended by itself.
-      }
-    }
-    const late = setTimeout(() => {
-      for (const child of this.#children) child.kill("SIGKILL");
-    }, STOP_MS);
+    this.#kill("SIGTERM");
+    const late = setTimeout(() => this.#kill("SIGKILL"), STOP_MS);
     await Promise.all(this.#children.map(({ status }) => status));
     clearTimeout(late);
     for (const name of this.#namespaces) await ip(["netns", "delete", name]);
     await Deno.remove(this.directory, { recursive: true });
+  }
+
+  #kill(signal: Deno.Signal): void {
+    for (const child of this.#children) {
+      try {
+        child.kill(signal);
+      } catch {
+        // It has ended by itself.
+      }
+    }
   }
 
   async #add(name: string): Promise<string> {
@@ -145,6 +147,7 @@ export class DemoLab {
       stdin: "null",
       stdout: "null",
       stderr: "null",
+      detached: true, // a Ctrl-C is for us: they are still needed to take all down
     }).spawn();
     this.#children.push(child);
   }

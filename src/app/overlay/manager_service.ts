@@ -387,8 +387,8 @@ export class ManagerService {
     journal.event(
       "warning",
       "overlay_orphans",
-      `Overlay ${name} is gone, but ${orphans.join(", ")} did not answer: they are tried on, and ` +
-        "undo it themselves when their lease is over",
+      `Overlay ${name} is gone, but ${orphans.join(", ")} did not answer: it is tried on, and ` +
+        "undone there at the latest when the lease is over",
       { name },
     );
   }
@@ -414,7 +414,7 @@ export class ManagerService {
     const names = this.list().filter(({ state }) => state !== "IDLE").map((one) => one.name);
     throw new Error(
       `Cannot find overlay: current value is "${name}", ` +
-        (names.length === 0 ? "there is none" : `there are ${names.join(", ")}`),
+        (names.length === 0 ? "there is none" : `those there are: ${names.join(", ")}`),
     );
   }
 
@@ -427,6 +427,7 @@ export class ManagerService {
       ({ event }) => event === "status" || event === "gone",
       late.signal,
     );
+    entry.probes = probes;
     this.#runner.call((now) => manager.status(probes, PROBE_WAIT_MS, now));
     await Promise.race([
       told,
@@ -602,6 +603,10 @@ export function failureText(
 
 function inTheWay({ manager, memo }: OverlayEntry, digest: string): string {
   const { record: { order: { name } }, state } = manager;
+  if (memo.digest === digest && state === "READY") {
+    return `Cannot form overlay ${name} as it is reserved already: fairlead overlay config ${name} ` +
+      `goes on with it, fairlead overlay cancel ${name} gives it up`;
+  }
   if (memo.digest === digest) {
     return `Cannot form overlay ${name} as it is being formed or ended: current state is ${state}, ` +
       `see fairlead overlay status ${name}`;

@@ -9,6 +9,7 @@ import {
   type OverlayEvent,
   type OverlayGroup,
   parseOverlayRequest,
+  REQUEST_BYTES_MAX,
 } from "./api_message.ts";
 import type { ManagerService } from "./manager_service.ts";
 import type { OverlaySpec } from "../../proto/xbone/overlay_spec.ts";
@@ -33,6 +34,7 @@ export class OverlayAccess implements AccessService<OverlayCommand, OverlayGroup
       parse: parseOverlayRequest,
       serviceOf: () => this,
       answerMs: OVERLAY_ANSWER_MS,
+      requestBytesMax: REQUEST_BYTES_MAX,
     });
   }
 

@@ -30,6 +30,8 @@ export class OverlayEntry {
   readonly manager: Manager;
   readonly memo: OverlayMemo;
   failure: Failure | null = null;
+  /** Echo requests of the last question; with none, what was probed before it stays. */
+  probes = 0;
   #progress: OverlayProgress | null = null;
   #orphans: readonly string[] = [];
   #probedMs: number | null = null;
@@ -80,7 +82,7 @@ export class OverlayEntry {
         break;
       case "status":
         this.#take(event.status.nodes);
-        this.#probedMs = wallMs;
+        if (this.probes > 0) this.#probedMs = wallMs;
         this.#takeLinks(event.status.links);
         break;
     }
@@ -172,16 +174,22 @@ export class OverlayEntry {
     for (const { link, plan } of linksOf(this.manager.record.plans)) {
       ours.add(`${plan.node} ${link.name}`).add(`${link.peerNode} ${link.name}`);
     }
+    const before = new Map(this.#links);
+    this.#links.clear();
     for (const link of links) {
       const key = `${link.node} ${link.link}`;
-      if (ours.has(key)) this.#links.set(key, link);
+      if (!ours.has(key)) continue;
+      const { answered, rttUs, sent } = (this.probes === 0 ? before.get(key) : undefined) ?? link;
+      this.#links.set(key, { ...link, sent, answered, rttUs });
     }
   }
 
   #link(link: PlanLink, visit: Visit, { associations, node }: NodePlan): OverlayLinkView {
     const near = this.#links.get(`${node} ${link.name}`);
     const far = this.#links.get(`${link.peerNode} ${link.name}`);
-    const both = near !== undefined && far !== undefined;
+    const ends = [near, far].filter((end) => end !== undefined);
+    const sum = (of: "sent" | "answered"): number | null =>
+      ends.length === 0 ? null : ends.reduce((count, end) => count + end[of], 0);
     const protects = ({ port, remote }: Association): boolean =>
       remote === link.remote && port === link.port;
     return {
@@ -194,9 +202,9 @@ export class OverlayEntry {
       rateBits: link.rateBits,
       encrypted: associations.some(protects),
       network: visit.network,
-      sent: both ? near.sent + far.sent : null,
-      answered: both ? near.answered + far.answered : null,
-      rttUs: both && near.answered > 0 ? near.rttUs : null,
+      sent: sum("sent"),
+      answered: sum("answered"),
+      rttUs: ends.find(({ answered }) => answered > 0)?.rttUs ?? null,
       rxBytes: near?.rxBytes ?? null,
       txBytes: near?.txBytes ?? null,
       rxPackets: near?.rxPackets ?? null,

@@ -6,7 +6,7 @@
  */
 import { overlap, type Prefix, readPrefix } from "../../proto/xbone/addresses.ts";
 import { drawBlueprint } from "../../proto/xbone/blueprint.ts";
-import { isNodeName } from "../../proto/xbone/check_plan.ts";
+import { isNodeName, isPublicDomain, TUNNEL_PORT_MIN } from "../../proto/xbone/check_plan.ts";
 import type { OverlaySpec, SpecNetwork, SpecSub } from "../../proto/xbone/overlay_spec.ts";
 import { canonicalJson } from "../../proto/xbone/plan_digest.ts";
 import type { SubNode } from "../../wire/xbone/messages.ts";
@@ -40,6 +40,7 @@ export function readSpec(text: string, source: string): SpecRead {
   if (root !== null) {
     const draft = (checkSchema(SPEC_SCHEMA, plainForm(root), findings) ?? {}) as Draft<SpecFile>;
     checkNames(draft, "", "", findings);
+    checkWorld(draft, findings);
     checkRouting(draft, findings);
     checkScript(draft.script, findings);
     if (!findings.failed) {
@@ -84,6 +85,18 @@ function withPlainLinks(network: JsonNode): void {
   }
   const subs = network.members.get("subs")?.value;
   if (subs?.kind === "array") subs.items.forEach(withPlainLinks);
+}
+
+/** What every box would refuse, as it is somebody else's. */
+function checkWorld({ name, names, port }: Draft<SpecFile>, findings: Findings): void {
+  if (names === true && name !== undefined && isPublicDomain(name)) {
+    const why = "hosts entries would end in a domain of the world";
+    findings.error("name", `${why}: current value is ${shown(name)}, give another one`);
+  }
+  if (port !== undefined && port > 0 && port < TUNNEL_PORT_MIN) {
+    const why = `it must be 0 or from ${TUNNEL_PORT_MIN} on, as below are services`;
+    findings.error("port", `${why}: current value is ${port}, give another one`);
+  }
 }
 
 /** Whether every name is there once, and short enough with those in front of it. */

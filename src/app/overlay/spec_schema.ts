@@ -117,7 +117,9 @@ const VERSION: Form = {
 };
 
 const PREFIX: Form = {
-  expected: "ADDRESS/BITS, IPv4, from /8 to /29 and without bits behind it, such as 10.100.0.0/16",
+  expected:
+    "ADDRESS/BITS, private IPv4 (10/8, 172.16/12, 192.168/16, 100.64/10, 198.18/15) from /8 " +
+    "to /29 and without bits behind it, such as 10.100.0.0/16",
   pattern: "^[0-9.]{7,15}/[0-9]{1,2}$",
   accepts: (text) => readPrefix(text) !== null,
 };
@@ -208,7 +210,8 @@ function networkKeys(depth: number): Record<string, Schema> {
     topology: {
       kind: "text",
       choices: ["linear", "ring", "star", "tree", "mesh", "custom"],
-      about: "How nodes are joined, in the order in which they stand; custom: by links.",
+      about:
+        "How nodes are joined in the order in which they stand, such as ring; custom: by links.",
     },
     fanout: {
       kind: "integer",

@@ -17,7 +17,7 @@ export class Tickets {
 
   /** Why a peer's request is not even looked at; null when it is. */
   refusal({ name, role }: Peer): string | null {
-    if (role !== "manager") return `${name} is a ${role}, and only managers may ask`;
+    if (role !== "manager") return `${name} has the role ${role}, and only managers may ask`;
     return this.#open.size < TICKETS_MAX ? null : `${TICKETS_MAX} requests wait here: ask again`;
   }
 

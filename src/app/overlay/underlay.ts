@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Family, formatInet } from "../../wire/inet.ts";
+import { Family, formatInet, parseInet } from "../../wire/inet.ts";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
 import { RouteKernel, type Underlay } from "./node/route_kernel.ts";
 
@@ -31,10 +31,12 @@ export function underlayOf(address: string | null, group: string | null): Underl
 
 /** The interface that has an address. */
 function holderOf(kernel: RouteKernel, address: string): Underlay {
+  const bytes = new Uint8Array(16);
+  const canonical = formatInet(parseInet(address, bytes), bytes); // IPv6 may be written in many ways
   const held = kernel.addresses(Family.None).find(({ family, local }) =>
-    formatInet(family, local) === address
+    formatInet(family, local) === canonical
   );
   const link = kernel.links().find(({ index }) => index === held?.index);
-  if (link !== undefined) return { device: link.name, mtu: link.mtu, source: address };
+  if (link !== undefined) return { device: link.name, mtu: link.mtu, source: canonical };
   throw new Error(`Cannot end tunnels at ${address} as no interface has it`);
 }

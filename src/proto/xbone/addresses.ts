@@ -10,6 +10,15 @@ import { Family, parseInet } from "../../wire/inet.ts";
 const PREFIX_BITS_MIN = 8;
 const PREFIX_BITS_MAX = 29;
 
+/** Networks that are nobody's in particular: RFC 1918, RFC 6598 (100.64/10) and RFC 2544 (198.18/15). */
+const PRIVATE: readonly [base: number, bits: number][] = [
+  [0x0a000000, 8],
+  [0xac100000, 12],
+  [0xc0a80000, 16],
+  [0x64400000, 10],
+  [0xc6120000, 15],
+];
+
 /** A network's addresses. */
 export interface Prefix {
   /** The first of them. */
@@ -38,7 +47,10 @@ export function quadText(quad: number): string {
   return [quad >>> 24, quad >>> 16 & 255, quad >>> 8 & 255, quad & 255].join(".");
 }
 
-/** Reads `10.100.0.0/16`; null when it is none that a network can have. */
+/**
+ * Reads `10.100.0.0/16`; null when it is none that a network can have. Only private ones can: every box of
+ * an overlay sends what is for its prefix into it, and must not be led away from somebody outside.
+ */
 export function readPrefix(text: string): Prefix | null {
   const match = /^([0-9.]{7,15})\/([1-9][0-9]?)$/.exec(text);
   if (match === null) return null;
@@ -47,9 +59,10 @@ export function readPrefix(text: string): Prefix | null {
   if (base < 0 || bits < PREFIX_BITS_MIN || bits > PREFIX_BITS_MAX || base % size !== 0) {
     return null;
   }
-  // "This network", loopback, multicast and what is reserved are nobody's (RFC 6890).
-  const first = base >>> 24;
-  return first === 0 || first === 127 || first >= 224 ? null : { base, bits, size };
+  const isPrivate = PRIVATE.some(([first, length]) => {
+    return bits >= length && base >= first && base < first + 2 ** (32 - length);
+  });
+  return isPrivate ? { base, bits, size } : null;
 }
 
 /** Whether an IPv4 address is in a prefix; -1 is in none. */

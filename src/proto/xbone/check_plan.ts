@@ -26,6 +26,8 @@ export const ENDPOINTS_MAX = 8;
 export const MTU_MIN = 576;
 /** RFC 4303 section 2.1: 1 to 255 are reserved. */
 export const SPI_MIN = 256;
+/** Below are services of the box, which no tunnel may take the packets of. */
+export const TUNNEL_PORT_MIN = 1024;
 const MTU_MAX = 65_535;
 const VNI_MAX = 0xffffff;
 const SPI_MAX = 0xffffffff;
@@ -79,6 +81,20 @@ export function isNodeName(name: string): boolean {
   return name.length <= NODE_NAME_MAX && NODE_NAME.test(name);
 }
 
+/** Domains under which others have names: those of countries, and the most used of all others. */
+const PUBLIC_DOMAINS = new Set([
+  ...["app", "arpa", "bank", "biz", "cloud", "com", "dev", "edu", "gov", "info", "int", "local"],
+  ...["localhost", "mil", "name", "net", "online", "org", "pro", "shop", "site", "store", "xyz"],
+]);
+
+/**
+ * True when hosts entries that end in it could be somebody's in the DNS. It is no list of all domains: what
+ * bounds the harm is that every address is private and the overlay's.
+ */
+export function isPublicDomain(label: string): boolean {
+  return PUBLIC_DOMAINS.has(label) || /^(?:[a-z]{2}|xn--.*)$/.test(label);
+}
+
 function* refusals(plan: NodePlan, node: string): Generator<string> {
   if (plan.node !== node) {
     yield cannot("take the plan", `it must be for ${node}`, plan.node);
@@ -93,10 +109,11 @@ function* refusals(plan: NodePlan, node: string): Generator<string> {
   for (const visit of plan.visits) yield* visitRefusals(visit, plan);
   yield* networkRefusals(plan.visits);
   yield* tunnelRefusals(plan.visits.flatMap(({ links }) => links));
+  yield* undergroundRefusals(plan.visits);
   yield* associationRefusals(plan);
   yield* endpointRefusals(plan);
   yield* nameRefusals(plan);
-  if (plan.peers !== null) yield* peersRefusals(plan.peers);
+  if (plan.peers !== null) yield* peersRefusals(plan.peers, plan.visits);
   if (plan.script !== null) yield* scriptRefusals(plan.script);
 }
 
@@ -129,7 +146,7 @@ function* visitRefusals(visit: Visit, plan: NodePlan): Generator<string> {
   }
   const prefix = readPrefix(visit.prefix);
   if (prefix === null) {
-    yield cannot(`take the prefix of ${name}`, "it must be ADDRESS/8 to /29, IPv4", visit.prefix);
+    yield cannot(`take the prefix of ${name}`, "it must be private IPv4, /8 to /29", visit.prefix);
     return;
   }
   if (!inPrefix(prefix, readQuad(address))) {
@@ -165,7 +182,7 @@ function* linkRefusals(link: PlanLink, prefix: Prefix): Generator<string> {
     yield cannot("take a link's name", "it must be those of two nodes with - between", name);
   }
   yield* ranged(`VNI of ${name}`, link.vni, 1, VNI_MAX);
-  yield* ranged(`port of ${name}`, link.port, 1, 65_535);
+  yield* ranged(`port of ${name}`, link.port, TUNNEL_PORT_MIN, 65_535);
   yield* ranged(`MTU of ${name}`, link.mtu, MTU_MIN, MTU_MAX);
   yield* ranged(`rate of ${name}`, link.rateBits, 0, RATE_BITS_MAX);
   yield* pairRefusals(name, local, remote);
@@ -237,6 +254,23 @@ function* tunnelRefusals(links: readonly PlanLink[]): Generator<string> {
   }
 }
 
+/** A tunnel leads into a network only where it rides on it: else its own packets would go round in it. */
+function* undergroundRefusals(visits: readonly Visit[]): Generator<string> {
+  const networks = new Map(visits.map(({ network, prefix }) => [network, readPrefix(prefix)!]));
+  const own = new Set(visits.map(({ network, address }) => `${network} ${readQuad(address)}`));
+  for (const { network: above, links } of visits) {
+    for (const { name, local, remote } of links) {
+      const [here, there] = [readQuad(local), readQuad(remote)];
+      for (const [network, prefix] of networks) {
+        if (!inPrefix(prefix, here) && !inPrefix(prefix, there)) continue;
+        if (network !== above && own.has(`${network} ${here}`) && inPrefix(prefix, there)) continue;
+        const why = `it must be outside of the prefix of ${network}, or between nodes of it`;
+        yield cannot(`take the tunnel of ${name}`, why, `${local} and ${remote}`);
+      }
+    }
+  }
+}
+
 function* associationRefusals({ associations, visits }: NodePlan): Generator<string> {
   const tunnels = new Set(
     visits.flatMap(({ links }) =>
@@ -283,6 +317,9 @@ function* endpointRefusals({ endpoints, visits }: NodePlan): Generator<string> {
 
 /** Names of the overlay only: a manager must not say who somebody else is. */
 function* nameRefusals({ names, overlay, visits }: NodePlan): Generator<string> {
+  if (names.length > 0 && isPublicDomain(overlay)) {
+    yield cannot("take names", "the overlay must not be called as a domain of the world", overlay);
+  }
   const prefixes = visits.map(({ prefix }) => readPrefix(prefix)!);
   const seen = new Set<string>();
   for (const { address, name } of names) {
@@ -297,14 +334,24 @@ function* nameRefusals({ names, overlay, visits }: NodePlan): Generator<string> 
   }
 }
 
-function* peersRefusals({ role, entity, hub, keys }: PlanPeers): Generator<string> {
+function* peersRefusals(
+  { role, entity, hub, keys }: PlanPeers,
+  visits: readonly Visit[],
+): Generator<string> {
   if (role !== "hub" && role !== "gateway") {
     yield cannot("take the peers", "the role must be hub or gateway", role);
   }
   const where = /^v2:([0-9.]+):([0-9]{1,5})$/.exec(hub);
   const port = Number(where?.[2] ?? 0);
-  if (where === null || readQuad(where[1]!) < 0 || port < 1 || port > 65_535) {
+  const address = readQuad(where?.[1] ?? "");
+  if (address < 0 || port < 1 || port > 65_535) {
     yield cannot("take the hub", "it must be v2:ADDRESS:PORT", hub);
+  }
+  const isHere = visits.some((visit) => readQuad(visit.address) === address);
+  const isThere = visits.some(({ prefix }) => inPrefix(readPrefix(prefix)!, address));
+  if (!(role === "hub" ? isHere : isThere)) {
+    const why = role === "hub" ? "it must be at a visit's address" : "it must be in the overlay";
+    yield cannot("take the hub", why, hub);
   }
   const seen = new Set<string>();
   for (const { entity: name, key } of keys) {
@@ -344,6 +391,13 @@ function* clashes(plan: NodePlan, other: NodePlan): Generator<string> {
     }
   }
   const [ours, others] = [plan, other].map(({ visits }) => visits.flatMap(({ links }) => links));
+  for (const { prefix } of plan.visits) {
+    const read = readPrefix(prefix)!;
+    for (const { local, remote } of others!) {
+      if (![local, remote].some((end) => inPrefix(read, readQuad(end)))) continue;
+      yield cannot("take the prefix", `${theirs} a tunnel to ${remote}, use another`, prefix);
+    }
+  }
   const taken = new Set(others!.map(({ vni, port }) => `${vni} ${port}`));
   for (const { name, vni, port } of ours!) {
     if (taken.has(`${vni} ${port}`)) yield cannot(`take the VNI of ${name}`, `${theirs} it`, vni);

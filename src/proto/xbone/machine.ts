@@ -48,6 +48,7 @@ export interface Timers {
   readonly leaseMs: number;
   /** The most that a responder grants, whatever is asked. */
   readonly holdMsMax: number;
+  /** 0 for no limit. */
   readonly leaseMsMax: number;
 }
 
@@ -236,6 +237,12 @@ export type Output =
 /** `NAME/EPOCH`: what identifies an overlay in journals. */
 export function overlayKey(name: string, epoch: string): string {
   return `${name}/${epoch}`;
+}
+
+/** What a responder grants: whoever asks for no lease gets the longest. */
+export function grantedLeaseMs(askedMs: number, { leaseMsMax }: Timers): number {
+  if (leaseMsMax === 0) return askedMs;
+  return askedMs === 0 ? leaseMsMax : Math.min(askedMs, leaseMsMax);
 }
 
 /** A node that answered INVITE, as it may be chosen. */

@@ -171,8 +171,9 @@ export class Manager {
 
   /** An answer. `from` is the name in the certificate that it came with. */
   handleMessage(from: string, body: Body, nowMs: number): void {
-    const { name, epoch } = this.#desk.order;
-    const known = body.name === name && body.epoch === epoch && this.#take(from, body, nowMs);
+    const { name, epoch, level } = this.#desk.order;
+    const isOurs = body.name === name && body.epoch === epoch && body.level === level;
+    const known = isOurs && this.#take(from, body, nowMs);
     if (!known) this.#unexpected();
   }
 
@@ -250,7 +251,9 @@ export class Manager {
 
   #takeNack(from: string, body: Nack, nowMs: number): boolean {
     const { of, step, reason } = body;
-    const node = body.node === "" ? from : body.node;
+    // A manager speaks for those below it, a box for itself.
+    const isManager = this.#desk.selection.ever.get(from)?.type === "meta";
+    const node = isManager && body.node !== "" ? body.node : from;
     if (this.#forming.handleRefusal(from, of, { node, step, reason }, nowMs)) return true;
     switch (of) {
       case "config":

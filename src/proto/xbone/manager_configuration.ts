@@ -23,6 +23,8 @@ export class Configuration {
   readonly leaseMs: number;
   readonly plans: readonly NodePlan[];
   readonly #shares = new Map<string, Share>();
+  /** How many ends of a link a box has; made when it is asked for. */
+  #ends: Map<string, number> | null = null;
 
   constructor(
     plans: readonly NodePlan[],
@@ -76,6 +78,12 @@ export class Configuration {
     return this.#shares.get(node)?.boxes ?? new Set();
   }
 
+  /** How many ends of a link are on a box: two when it plays both of its nodes. */
+  endsOf(node: string, link: string): number {
+    this.#ends ??= endsIn(this.plans);
+    return this.#ends.get(endKey(node, link)) ?? 0;
+  }
+
   /** CONFIG for a node. */
   body(node: string, { common }: Outbox): Config {
     const { plans, digest } = this.#shares.get(node)!;
@@ -115,24 +123,45 @@ export class Configuration {
   }
 }
 
+function endsIn(plans: readonly NodePlan[]): Map<string, number> {
+  const ends = new Map<string, number>();
+  for (const { node, visits } of plans) {
+    for (const { name } of visits.flatMap(({ links }) => links)) {
+      const key = endKey(node, name);
+      ends.set(key, (ends.get(key) ?? 0) + 1);
+    }
+  }
+  return ends;
+}
+
+/** Of a link's end on a box. */
+export function endKey(node: string, link: string): string {
+  return `${node}\n${link}`;
+}
+
 function inConfig(node: string, reason: string): Failure {
   return { phase: "CONFIG", node, step: "", reason };
 }
 
 /** What a sub-manager pinned down, with its name in front; or what is wrong with it. */
 export function pinsOf(sub: SubSpec, nodes: readonly PinnedNode[]): readonly PinnedNode[] | string {
-  const open = new Set(slotsOf(sub));
+  const open = new Map(slotsOf(sub));
   for (const { name, node } of nodes) {
+    const on = open.get(name);
     if (node === "") return `it pinned ${name} to no box`;
     if (!open.delete(name)) return `it pinned ${name}, which is not of ${sub.name} or pinned twice`;
+    if (on !== "" && on !== node) return `it pinned ${name} to ${node}, and it must be on ${on}`;
   }
-  if (open.size > 0) return `it did not pin ${[...open].join(", ")}`;
+  if (open.size > 0) return `it did not pin ${[...open.keys()].join(", ")}`;
   return nodes.map((node) => ({ ...node, name: `${sub.name}/${node.name}` }));
 }
 
-function slotsOf({ nodes, subs }: SubSpec): readonly string[] {
-  const below = subs.flatMap((sub) => slotsOf(sub).map((slot) => `${sub.name}/${slot}`));
-  return [...nodes.map(({ name }) => name), ...below];
+/** Names, and the boxes that must play them. */
+function slotsOf({ nodes, subs }: SubSpec): readonly [name: string, on: string][] {
+  const below = subs.flatMap((sub) =>
+    slotsOf(sub).map(([name, on]): [string, string] => [`${sub.name}/${name}`, on])
+  );
+  return [...nodes.map(({ name, on }): [string, string] => [name, on]), ...below];
 }
 
 /** A box that plays two nodes where it must not; null when there is none. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AckInvite } from "../../wire/xbone/messages.ts";
+import type { AckInvite, Count } from "../../wire/xbone/messages.ts";
 import type { Candidate, Order, Placement, Shortage, Timers } from "./machine.ts";
 import { discoveryMs, inviteHoldMs, lastRingTicks, levelsBelow, ringMs } from "./manager_timing.ts";
 import type { Outbox } from "./manager_outbox.ts";
@@ -43,6 +43,11 @@ export class Discovery {
   /** Who answered; the same box counts once. */
   get candidates(): readonly Candidate[] {
     return [...this.#candidates.values()];
+  }
+
+  /** How many they are. */
+  get count(): number {
+    return this.#candidates.size;
   }
 
   /** How far INVITE went. */
@@ -120,13 +125,11 @@ export class Discovery {
   #invite(nowMs: number): void {
     const { need, routing, encryption, qos, script } = this.#order;
     const { host, router, subs } = needOf(need);
-    // Our own pins are looked for among the answers: datagrams are short.
-    const short = { host: { ...host, on: [] }, router: { ...router, on: [] } };
     const leftMs = Math.max(0, this.#endAtMs - nowMs);
     this.#outbox.multicast({
       ...this.#outbox.common,
       verb: "invite",
-      ...{ ...short, meta: subs.length, subs },
+      ...{ host: short(host), router: short(router), meta: subs.length, subs },
       ...{ routing, encryption, qos, script },
       ttl: this.ttl,
       replyTo: "",
@@ -137,4 +140,9 @@ export class Discovery {
     const apartMs = ringMs(this.#timers, this.#levels) / this.#timers.invitesPerRing;
     this.#inviteAtMs = this.#invites > 0 ? nowMs + apartMs : Infinity;
   }
+}
+
+/** Without our own pins, which are looked for among the answers: datagrams are to be short. */
+function short({ count, os }: Count): Count {
+  return { count, os };
 }

@@ -113,10 +113,10 @@ export class Forming {
 
   /** ACK-INVITE; false when there is no room for another box. */
   handleOffer(from: string, body: AckInvite): boolean {
-    const before = this.#discovery.candidates.length;
+    const before = this.#discovery.count;
     if (!this.#discovery.handleAnswer(from, body)) return false;
     const { need: { nodes, subs }, outbox } = this.#desk;
-    const count = this.#discovery.candidates.length;
+    const { count } = this.#discovery;
     if (count === before) return true; // an INVITE that was repeated is answered again
     const of = nodes.length + subs.length;
     outbox.progress("DISCOVERY", from, `answered as ${body.type}`, count, of);

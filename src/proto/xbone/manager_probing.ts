@@ -6,7 +6,7 @@
  */
 import type { AckStatus, LinkState } from "../../wire/xbone/messages.ts";
 import type { NodePlan } from "../../wire/xbone/node_plan.ts";
-import type { Configuration } from "./manager_configuration.ts";
+import { type Configuration, endKey } from "./manager_configuration.ts";
 import type { Outbox } from "./manager_outbox.ts";
 import { StatusRound } from "./manager_status.ts";
 
@@ -93,7 +93,7 @@ class LinkEnds {
   constructor(plans: readonly NodePlan[]) {
     for (const { node, visits } of plans) {
       for (const { name: link } of visits.flatMap(({ links }) => links)) {
-        this.#open.set(keyOf(node, link), { node, link, last: null });
+        this.#open.set(endKey(node, link), { node, link, last: null });
       }
     }
     this.#of = this.#open.size;
@@ -122,14 +122,14 @@ class LinkEnds {
   take(links: readonly LinkState[]): void {
     const dead = new Set<string>();
     for (const state of links) {
-      const key = keyOf(state.node, state.link);
+      const key = endKey(state.node, state.link);
       const open = this.#open.get(key);
       if (open === undefined || state.answered > 0) continue;
       open.last = state;
       dead.add(key);
     }
     for (const { node, link } of links) {
-      const key = keyOf(node, link);
+      const key = endKey(node, link);
       if (!dead.has(key)) this.#open.delete(key);
     }
   }
@@ -145,8 +145,4 @@ class LinkEnds {
     const more = others === 0 ? "" : `; ends of links that do not work besides it: ${others}`;
     return { node, reason: `link ${link} ${seen} after ${rounds} rounds${more}` };
   }
-}
-
-function keyOf(node: string, link: string): string {
-  return `${node}\n${link}`;
 }

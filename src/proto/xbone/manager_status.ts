@@ -4,7 +4,7 @@
  * @module
  */
 import type { AckStatus, LinkState, NodeState } from "../../wire/xbone/messages.ts";
-import type { Configuration } from "./manager_configuration.ts";
+import { type Configuration, endKey } from "./manager_configuration.ts";
 import type { Member, Outbox } from "./manager_outbox.ts";
 import { REFUSED } from "./manager_upkeep.ts";
 
@@ -47,12 +47,24 @@ export class StatusRound {
     return { nodes: [...this.#nodes, ...silent], links: this.#links };
   }
 
-  /** ACK-STATUS; false when it was not asked. A node speaks for its own boxes only. */
+  /**
+   * ACK-STATUS; false when it was not asked. A node speaks for its own boxes only, and of their own links:
+   * what it makes up would push out what others say.
+   */
   handleAnswer(from: string, { nodes, links }: AckStatus): boolean {
     if (!this.#open.delete(from)) return false;
     const boxes = this.#configuration.boxesOf(from);
-    for (const state of nodes) if (boxes.has(state.node)) this.#nodes.push(state);
-    for (const link of links) if (boxes.has(link.node)) this.#links.push(link);
+    const silent = new Set(boxes);
+    for (const state of nodes) if (silent.delete(state.node)) this.#nodes.push(state);
+    const told = new Map<string, number>();
+    for (const state of links) {
+      const { node, link } = state;
+      if (!boxes.has(node)) continue;
+      const key = endKey(node, link);
+      const count = (told.get(key) ?? 0) + 1;
+      told.set(key, count);
+      if (count <= this.#configuration.endsOf(node, link)) this.#links.push(state);
+    }
     return true;
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Count, Invite, SubNeed } from "../../wire/xbone/messages.ts";
-import { NODES_MAX } from "./check_plan.ts";
+import { isLabel, NODES_MAX } from "./check_plan.ts";
 import type { Offer } from "./machine.ts";
 
 /** Deeper recursions are refused. */
@@ -18,7 +18,13 @@ export interface InviteRefusal {
 
 /** What speaks against it, whoever asks; null when nothing does. */
 export function inviteRefusal(invite: Invite, offer: Offer, node: string): InviteRefusal | null {
-  const { level, path, encryption, routing } = invite;
+  const { level, name, path, encryption, routing } = invite;
+  // No plan of such an overlay would be taken, and its name becomes that of a file.
+  if (!isLabel(name)) {
+    const reason = "Cannot be part of an overlay as its name must be a DNS label of 32 at most: " +
+      `current value is ${name}`;
+    return { why: "name", reason };
+  }
   if (path.includes(node)) {
     return { why: "loop", reason: `Cannot answer its own INVITE: it came by ${path.join(", ")}` };
   }

@@ -32,7 +32,7 @@ import type {
   Status,
 } from "../../wire/xbone/messages.ts";
 import type { NodePlan } from "../../wire/xbone/node_plan.ts";
-import { overlayKey, type ResponderState } from "./machine.ts";
+import { grantedLeaseMs, overlayKey, type ResponderState } from "./machine.ts";
 import { canonicalJson, planDigest } from "./plan_digest.ts";
 import { type Refusal, WaitingRequests } from "./responder_waiting.ts";
 import {
@@ -415,7 +415,7 @@ export class Responder implements WorkOwner {
         if (refusal !== null) return this.#waiting.nack(ticket, body, refusal);
         this.#digest = body.digest;
         this.#generation = body.generation;
-        this.#leaseMs = Math.min(body.leaseMs, this.#desk.tools.timers.leaseMsMax);
+        this.#leaseMs = grantedLeaseMs(body.leaseMs, this.#desk.tools.timers);
         this.#enter("CONFIGURE", nowMs, Infinity);
         this.#waiting.add(ticket, body);
         this.#work.configure(body, nowMs);

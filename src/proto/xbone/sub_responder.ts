@@ -19,7 +19,13 @@ import type {
 } from "../../wire/xbone/messages.ts";
 import type { NodePlan } from "../../wire/xbone/node_plan.ts";
 import { checkPlan } from "./check_plan.ts";
-import type { ManagerEvent, ManagerRecord, Order, Output } from "./machine.ts";
+import {
+  grantedLeaseMs,
+  type ManagerEvent,
+  type ManagerRecord,
+  type Order,
+  type Output,
+} from "./machine.ts";
 import { Manager } from "./manager.ts";
 import { madeUp } from "./placement.ts";
 import type { Desk, Work, WorkOwner, WorkRecord } from "./responder_work.ts";
@@ -224,8 +230,8 @@ export class SubWork implements Work {
   }
 
   #configure({ plans, generation, leaseMs }: Config, nowMs: number): void {
-    const { leaseMsMax } = this.#desk.tools.timers;
-    const given = { plans, generation, leaseMs: Math.min(leaseMs, leaseMsMax) };
+    const { timers } = this.#desk.tools;
+    const given = { plans, generation, leaseMs: grantedLeaseMs(leaseMs, timers) };
     this.#manager?.configure(nowMs, given);
     this.#drain(nowMs);
   }

@@ -92,6 +92,12 @@ export async function run(words: string[]): Promise<number> {
 }
 
 function outcome({ name, nodes, state }: OverlayView, unchanged: boolean, seconds: string): string {
+  const silent = new Set(nodes.flatMap((node) => node.silent ? [node.node] : []));
+  if (unchanged && silent.size > 0) {
+    return `Overlay ${name} is up: nothing was changed, but ${
+      [...silent].join(", ")
+    } did not answer`;
+  }
   if (unchanged) return `Overlay ${name} is up as specified: nothing was changed`;
   if (state === "READY") {
     return `Overlay ${name} is committed (${seconds} s): fairlead overlay config ${name} configures it, ` +

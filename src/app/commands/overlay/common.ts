@@ -6,6 +6,7 @@
  */
 import { UsageError } from "../../args.ts";
 import { OVERLAY_SOCKET } from "../../config/overlay_manager_config.ts";
+import { TEXT_SIZE_MAX } from "../../config/jsonc.ts";
 import type { Override } from "../../config/load_config.ts";
 import { problemText } from "../../config/problem.ts";
 import { connectOverlay, type OverlayApi } from "../../overlay/api_client.ts";
@@ -98,13 +99,35 @@ async function asked<T>(api: OverlayApi, ask: (api: OverlayApi) => Promise<T>): 
 
 /** A specification that can be used; its mistakes are told here, and null is returned. */
 export async function specText(path: string): Promise<{ text: string; name: string } | null> {
-  const text = path === "-"
-    ? await new Response(Deno.stdin.readable).text()
-    : await Deno.readTextFile(path);
-  const read = readSpec(text, path === "-" ? "standard input" : path);
+  const source = path === "-" ? "standard input" : path;
+  const text = await textOf(path).catch((error: Error) => {
+    printError(`Cannot read ${source}: ${error.message}`);
+    return null;
+  });
+  if (text === null) return null;
+  const read = readSpec(text, source);
   if (read.spec !== null) return { text, name: read.spec.name };
   for (const problem of read.problems) printError(problemText(problem));
   return null;
+}
+
+/** A file that may be a pipe, and no more of it than a specification can have. */
+async function textOf(path: string): Promise<string> {
+  using file = path === "-" ? null : await Deno.open(path);
+  const from = file ?? Deno.stdin;
+  const bytes = new Uint8Array(TEXT_SIZE_MAX + 1);
+  let size = 0;
+  while (size < bytes.length) {
+    const count = await from.read(bytes.subarray(size));
+    if (count === null) break;
+    size += count;
+  }
+  if (size > TEXT_SIZE_MAX) throw new Error(`it has more than ${TEXT_SIZE_MAX} bytes`);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, size));
+  } catch {
+    throw new Error("it must be UTF-8");
+  }
 }
 
 /** An override for each flag of {@linkcode OVERLAY_DAEMON_FLAGS} that was given, and `more`. */

@@ -48,7 +48,10 @@ export async function run(words: string[]): Promise<number> {
     printLine(helpText(DEMO));
     return Exit.Ok;
   }
-  const stopped = new Promise<void>((resolve) => onStop(() => resolve()));
+  const stopped = new Promise<void>((resolve) => {
+    onStop(() => resolve());
+    Deno.addSignalListener("SIGHUP", () => resolve()); // its terminal is gone, the boxes must be, too
+  });
   const lab = new DemoLab(flags.boxes);
   try {
     printError(`Making ${flags.boxes} boxes and a manager`);
@@ -62,8 +65,12 @@ export async function run(words: string[]): Promise<number> {
       const spec = JSON.stringify({ name: "demo", topology, routers: boxes });
       await api.request("create", { spec });
       const { overlay } = await api.request("status", { name: "demo", probes: 3 });
-      tell(overlay as OverlayView, lab);
-      if (!flags.once) await stopped;
+      const view = overlay as OverlayView;
+      for (const line of [...overlayText(view), "", ...overlayLines(view)]) printLine(line);
+      if (!flags.once) {
+        tellWhatToTry(view, lab);
+        await stopped;
+      }
       printError("Taking it down");
       await api.request("destroy", { name: "demo" });
     } finally {
@@ -75,8 +82,7 @@ export async function run(words: string[]): Promise<number> {
   }
 }
 
-function tell(overlay: OverlayView, lab: DemoLab): void {
-  for (const line of [...overlayText(overlay), "", ...overlayLines(overlay)]) printLine(line);
+function tellWhatToTry(overlay: OverlayView, lab: DemoLab): void {
   const [first] = overlay.nodes;
   const last = overlay.nodes.at(-1)!;
   const lines = [

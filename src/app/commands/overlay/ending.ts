@@ -22,8 +22,8 @@ export async function end(
     printError(
       `Overlay ${name} is gone, but ${
         orphans.join(", ")
-      } did not answer: they are tried on, and undo it ` +
-        "themselves when their lease is over",
+      } did not answer: it is tried on, and undone ` +
+        "there at the latest when the lease is over",
     );
   }
   return orphans.length === 0 ? Exit.Ok : Exit.Failure;

@@ -115,7 +115,9 @@ async function init(flags: Flags): Promise<number> {
 
 async function node(flags: Flags, name: string | undefined): Promise<number> {
   if (name === undefined) {
-    throw new UsageError("Cannot make a node's certificate as NAME is missing: give one, as west1");
+    throw new UsageError(
+      "Cannot make a node's certificate as NAME is missing: give one, such as west1",
+    );
   }
   if (!NODE_NAME.test(name) || name === CA) {
     throw wrong("NAME", `1 to 63 small letters, digits, - and . within, not "${CA}"`, name);
@@ -131,9 +133,13 @@ async function node(flags: Flags, name: string | undefined): Promise<number> {
   const expires = timeText(certificate.notAfterMs);
   const ca = pathsOf(flags.dir, CA).certificate;
   tell(flags, { ...files, ca, name, role, email, expires }, [
-    `Next: copy ${ca}, ${files.certificate} and ${files.key} to ${name}, to files that only its ` +
-    "daemon's user reads,",
-    'and name them there in "identity" of its configuration: "ca", "certificate" and "key"',
+    `Next: copy ${ca}, ${files.certificate} and ${files.key} to ${name}, to files that only ${
+      role === "operator" ? "who asks" : "its daemon's user"
+    } reads,`,
+    role === "operator"
+      ? "and give them there as --ca, --certificate and --key beside --om HOST:PORT"
+      : 'and name them there in "identity" of its configuration, "ca", "certificate" and "key", or as ' +
+        "--ca, --certificate and --key",
   ]);
   return Exit.Ok;
 }

@@ -82,6 +82,8 @@ function planLines(
     ...missing.map((line) => `Missing: ${line}`),
     missing.length > 0
       ? `Overlay ${name} could not be formed now: ${answered} boxes answered`
+      : drift.length > 0
+      ? `Overlay ${name}: ${boxes.length} of ${answered} boxes that answered; nothing was touched`
       : `Overlay ${name}: ${boxes.length} of ${answered} boxes that answered, ${made.length} changes; ` +
         "nothing was touched",
   ];

@@ -7,7 +7,7 @@
 import { Errno } from "../../../io/errno.ts";
 import { Family, parseInet } from "../../../wire/inet.ts";
 import { AddressScope, InterfaceAddress } from "../../../wire/netlink/address.ts";
-import { findByText, KernelRefusal, prefixText, type RouteKernel } from "./route_kernel.ts";
+import { KernelRefusal, prefixText, type RouteKernel } from "./route_kernel.ts";
 import { OVERLAY_PROTOCOL, type StepKind, type StepRecord } from "./step.ts";
 
 /** Where a node's own address is. */
@@ -86,5 +86,5 @@ function find(
   const textOf = (one: InterfaceAddress): string =>
     `${prefixText(one.family, one.local, one.prefixLength)} ${one.index}`;
   const text = `${record.address}/${record.length} ${index}`;
-  return findByText(kernel.addresses(), textOf, text) ?? null;
+  return kernel.find(kernel.addresses(), textOf, text) ?? null;
 }

@@ -39,11 +39,24 @@ export function hostSteps({ epoch, names, overlay }: NodePlan): PlannedStep[] {
   return [{ record }];
 }
 
-/** The step for a hosts file. */
-export function hostsStep(path: string = HOSTS_FILE): StepKind<HostsRecord> {
+/**
+ * The step for a hosts file.
+ *
+ * @param allowed whether names may be added; what was added before is taken away in any case
+ */
+export function hostsStep(
+  path: string = HOSTS_FILE,
+  allowed: boolean = true,
+): StepKind<HostsRecord> {
   return {
     kind: "hosts",
     apply(record): void {
+      if (!allowed) {
+        throw new Error(
+          `Cannot add ${record.about} as this box leaves it alone: current value of its own ` +
+            'configuration\'s "hosts" is false',
+        );
+      }
       const wanted = blockOf(record);
       const text = read(path) ?? "";
       if (isAsGiven(text, record)) return;

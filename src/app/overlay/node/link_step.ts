@@ -101,7 +101,7 @@ export function linkStep(kernel: RouteKernel): StepKind<LinkRecord> {
       if (link.alias === "") kernel.setAlias(link.index, record.alias);
     },
     undo: (record) => {
-      const link = own(kernel, record);
+      const link = own(kernel, record) ?? renamed(kernel, record);
       if (link !== null) kernel.deleteLink(link.index);
     },
     drift: (record) => {
@@ -177,13 +177,20 @@ function refuseStrict(kernel: RouteKernel, { device }: UpRecord): void {
 }
 
 /** The device, when it is this record's: nobody else's is ever touched. */
-function own(
+export function own(
   kernel: RouteKernel,
   { alias, device, vni }: Pick<LinkRecord, "alias" | "device" | "vni">,
 ): Vxlan | null {
   const link = kernel.link(device);
   if (link === null || link.kind !== "vxlan" || link.vni !== vni) return null;
   return link.alias === "" || link.alias === alias ? link : null;
+}
+
+/** The device under a name that somebody gave it; the mark is still ours. */
+function renamed(kernel: RouteKernel, { alias, device, vni }: LinkRecord): Vxlan | null {
+  return kernel.links().find((link) =>
+    link.kind === "vxlan" && link.vni === vni && link.alias === alias && link.name !== device
+  ) ?? null;
 }
 
 function create(kernel: RouteKernel, record: LinkRecord): void {

@@ -44,9 +44,15 @@ export function capabilitiesOf(kernel: RouteKernel): string[] {
 /** Why a plan cannot be here beside what is here; null when it can. */
 export function collision(
   kernel: RouteKernel,
-  { visits }: NodePlan,
+  { overlay, peers, visits }: NodePlan,
   journals: readonly StepJournal[],
 ): string | null {
+  const hasPeers = (journal: StepJournal): boolean =>
+    journal.head.overlay === overlay && journal.open().some(([, { kind }]) => kind === "peers");
+  if (peers !== null && journals.some(hasPeers)) {
+    return `Cannot write files for Fairlead as another overlay ${overlay} of this box has them: ` +
+      "destroy it, or give this one another name";
+  }
   const names = new Set(kernel.links().map(({ name }) => name));
   const links = visits.flatMap((visit) => visit.links);
   const taken = links.find(({ vni }) => names.has(deviceOf(vni)));

@@ -270,13 +270,16 @@ export class NodeConfigurer {
 
   async #undo(key: string): Promise<string[]> {
     const journal = this.#journals.get(key);
-    if (journal === undefined) return [];
+    if (journal === undefined) {
+      this.#cancelled.delete(key);
+      return [];
+    }
     const left: string[] = [];
     for (const [index, record] of journal.open().reverse()) {
       try {
         await this.#kindOf(record).undo(record);
         journal.undone(index);
-        if (index % STEPS_PER_TURN === 0) await nextTurn();
+        await nextTurn(); // the kernel takes up to 50 ms to delete a device
       } catch (error) {
         left.push(`${record.about}: ${(error as Error).message}`);
       }

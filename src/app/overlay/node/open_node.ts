@@ -4,6 +4,7 @@
  * @module
  */
 import type { ResourceConfig } from "../../config/overlay_resource_config.ts";
+import { fileInfo } from "../../../io/files.ts";
 import { associationStep, espCapable, protectionStep } from "./association_step.ts";
 import { endpointStep } from "./endpoint_step.ts";
 import { hostsStep } from "./hosts_step.ts";
@@ -29,7 +30,7 @@ export async function openNode({ hosts, script, state }: ResourceConfig): Promis
       protectionStep(""),
       associationStep(""),
       endpointStep(""),
-      hostsStep(hosts === false ? undefined : hosts),
+      hostsStep(hosts === false ? undefined : hosts, hosts !== false),
       peersStep(`${state}/overlays`),
       scriptStep(policy, `${state}/scripts`),
     ] as unknown as StepKind<StepRecord>[],
@@ -42,6 +43,13 @@ export async function openNode({ hosts, script, state }: ResourceConfig): Promis
 
 /** Only to look for orphans: no kind of step but the kernel's own, and the hosts file. */
 export async function openOrphans(state: string, hosts: string): Promise<NodeConfigurer> {
+  const steps = `${state}/steps`;
+  if (await fileInfo(steps) === null) {
+    throw new Error(
+      `Cannot tell what belongs to no overlay as no resource daemon keeps its journals in ${state}: ` +
+        `give its state directory as --state; when it was lost, make an empty ${steps}`,
+    );
+  }
   return await NodeConfigurer.open({
     stateDirectory: state,
     namespace: "",

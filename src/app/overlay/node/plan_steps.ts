@@ -35,8 +35,8 @@ export function planSteps(plan: NodePlan, tables: readonly number[]): PlannedSte
     return visitSteps(visit, links[at]!, tables[at]!, same[0] === visit, same.length > 1);
   });
   const rates = visits.flatMap((visit, at) =>
-    visit.links.flatMap(({ mtu, rateBits }, of) =>
-      rateBits === 0 ? [] : [rateRecord(links[at]![of]!.device, rateBits, mtu)]
+    visit.links.flatMap(({ rateBits }, of) =>
+      rateBits === 0 ? [] : [rateRecord(links[at]![of]!, rateBits)]
     )
   );
   return [

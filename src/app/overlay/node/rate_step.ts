@@ -5,6 +5,7 @@
  */
 import { Errno } from "../../../io/errno.ts";
 import { Qdisc } from "../../../wire/netlink/qdisc.ts";
+import { type LinkRecord, own } from "./link_step.ts";
 import { KernelRefusal, type RouteKernel } from "./route_kernel.ts";
 import type { StepKind, StepRecord } from "./step.ts";
 
@@ -21,13 +22,16 @@ const BYTES_MAX = 0x7fffffff;
 export interface RateRecord extends StepRecord {
   readonly kind: "rate";
   readonly device: string;
+  readonly alias: string;
+  readonly vni: number;
   readonly rateBits: number;
   readonly mtu: number;
 }
 
 /** What stands in the journal. */
-export function rateRecord(device: string, rateBits: number, mtu: number): RateRecord {
-  return { kind: "rate", about: `rate ${rateBits} bit/s (${device})`, device, rateBits, mtu };
+export function rateRecord({ alias, device, mtu, vni }: LinkRecord, rateBits: number): RateRecord {
+  const about = `rate ${rateBits} bit/s (${device})`;
+  return { kind: "rate", about, device, alias, vni, rateBits, mtu };
 }
 
 /** The step. */
@@ -35,16 +39,16 @@ export function rateStep(kernel: RouteKernel): StepKind<RateRecord> {
   return {
     kind: "rate",
     apply: (record) => {
-      const link = kernel.link(record.device);
+      const link = own(kernel, record);
       if (link === null) throw new Error(`Cannot limit ${record.about} as the device is gone`);
       addRate(kernel, link.index, record);
     },
     undo: (record) => {
-      const link = kernel.link(record.device);
+      const link = own(kernel, record);
       if (link !== null) kernel.deleteRate(link.index);
     },
     drift: (record) => {
-      const link = kernel.link(record.device);
+      const link = own(kernel, record);
       if (link === null) return []; // told of by the link's step
       const found = kernel.rate(link.index);
       if (found === null) return [`${record.about}: the rate is not limited`];
@@ -56,10 +60,14 @@ export function rateStep(kernel: RouteKernel): StepKind<RateRecord> {
 
 /** Whether the kernel can: a limit for a device that was made to try it. */
 export function tryRate(kernel: RouteKernel, index: number): void {
-  addRate(kernel, index, rateRecord("", 8_000_000, 1500));
+  addRate(kernel, index, { rateBits: 8_000_000, mtu: 1500 });
 }
 
-function addRate(kernel: RouteKernel, index: number, record: RateRecord): void {
+function addRate(
+  kernel: RouteKernel,
+  index: number,
+  record: Pick<RateRecord, "mtu" | "rateBits">,
+): void {
   const rate = bytesOf(record);
   const least = FRAMES_MIN * (record.mtu + ETHERNET_BYTES);
   const burst = Math.min(BYTES_MAX, Math.max(least, Math.ceil(rate * BURST_SECONDS)));
@@ -76,6 +84,6 @@ function addRate(kernel: RouteKernel, index: number, record: RateRecord): void {
   }
 }
 
-function bytesOf({ rateBits }: RateRecord): number {
+function bytesOf({ rateBits }: Pick<RateRecord, "rateBits">): number {
   return Math.max(1, Math.floor(rateBits / 8));
 }

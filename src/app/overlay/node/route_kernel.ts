@@ -63,6 +63,8 @@ export class RouteKernel {
   readonly #namespace: string;
   /** What was read while nothing changes; null: always ask. */
   #known: Map<string, unknown[]> | null = null;
+  /** Of lists in it, by what they are looked through for. */
+  readonly #indexes = new WeakMap<readonly unknown[], Map<string, unknown>>();
 
   /**
    * Opens it in the namespace of that name; empty is where this program runs.
@@ -79,6 +81,22 @@ export class RouteKernel {
   private constructor(channel: NetlinkChannel, namespace: string) {
     this.#channel = channel;
     this.#namespace = namespace;
+  }
+
+  /**
+   * The one with that text among what was read. While nothing changes the same list is given again, and its
+   * texts are made once: each of a thousand routes is looked for.
+   *
+   * @param textOf the same for the same list
+   */
+  find<T>(list: readonly T[], textOf: (one: T) => string, text: string): T | undefined {
+    if (this.#known === null) return list.find((one) => textOf(one) === text);
+    let index = this.#indexes.get(list) as Map<string, T> | undefined;
+    if (index === undefined) {
+      index = new Map(list.map((one) => [textOf(one), one]));
+      this.#indexes.set(list, index);
+    }
+    return index.get(text);
   }
 
   /** Asks the kernel for each thing once only while `work` runs, which must change nothing. */
@@ -346,27 +364,6 @@ export class KernelRefusal extends Error {
     super(message);
     this.errno = errno;
   }
-}
-
-const indexes = new WeakMap<readonly unknown[], Map<string, unknown>>();
-
-/**
- * The one with that text among what was read. While nothing changes ({@linkcode RouteKernel.still}) the same
- * list is given again, and its texts are made once: of a thousand routes, each is looked for.
- *
- * @param textOf the same for the same list
- */
-export function findByText<T>(
-  list: readonly T[],
-  textOf: (one: T) => string,
-  text: string,
-): T | undefined {
-  let index = indexes.get(list) as Map<string, T> | undefined;
-  if (index === undefined) {
-    index = new Map(list.map((one) => [textOf(one), one]));
-    indexes.set(list, index);
-  }
-  return index.get(text);
 }
 
 /** `10.100.0.7/32`. */

@@ -8,7 +8,7 @@
 import { Errno } from "../../../io/errno.ts";
 import { formatInet, parseInet } from "../../../wire/inet.ts";
 import { Route, RouteScope, RouteType } from "../../../wire/netlink/route.ts";
-import { findByText, KernelRefusal, prefixText, type RouteKernel } from "./route_kernel.ts";
+import { KernelRefusal, prefixText, type RouteKernel } from "./route_kernel.ts";
 import { parsePrefix } from "./rule_step.ts";
 import { OVERLAY_PROTOCOL, type StepKind, type StepRecord } from "./step.ts";
 
@@ -53,7 +53,7 @@ export function routeStep(kernel: RouteKernel): StepKind<RouteRecord> {
         kernel.addRoute(route);
       } catch (error) {
         if (!(error instanceof KernelRefusal) || error.errno !== Errno.Eexist) throw error;
-        if (findByText(kernel.routes(record.table, 0), routeText, routeText(route))) return;
+        if (kernel.find(kernel.routes(record.table, 0), routeText, routeText(route))) return;
         throw new Error(`Cannot add ${record.about} as another one is there: see ip route`);
       }
     },
@@ -64,7 +64,7 @@ export function routeStep(kernel: RouteKernel): StepKind<RouteRecord> {
     drift: (record) => {
       const route = wanted(kernel, record);
       const found = kernel.routes(record.table, 0);
-      if (route !== null && findByText(found, routeText, routeText(route))) return [];
+      if (route !== null && kernel.find(found, routeText, routeText(route))) return [];
       const to = destinationText(record);
       const other = found.find((one) =>
         prefixText(one.family, one.destination, one.length) === to &&

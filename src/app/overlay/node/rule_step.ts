@@ -7,7 +7,7 @@
 import { Errno } from "../../../io/errno.ts";
 import { Family, parseInet } from "../../../wire/inet.ts";
 import { Rule } from "../../../wire/netlink/rule.ts";
-import { findByText, KernelRefusal, prefixText, type RouteKernel } from "./route_kernel.ts";
+import { KernelRefusal, prefixText, type RouteKernel } from "./route_kernel.ts";
 import { OVERLAY_PROTOCOL, type StepKind, type StepRecord } from "./step.ts";
 
 /** A packet that came in by a link stays in the network of that link. */
@@ -57,7 +57,7 @@ export function ruleStep(kernel: RouteKernel): StepKind<RuleRecord> {
     },
     undo: (one) => kernel.deleteRule(wanted(one)),
     drift: (one) => {
-      const found = findByText(kernel.rules(), ruleText, ruleTextOf(one));
+      const found = kernel.find(kernel.rules(), ruleText, ruleTextOf(one));
       return found === undefined ? [`${one.about}: the rule is missing`] : [];
     },
   };

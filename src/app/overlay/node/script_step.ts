@@ -11,6 +11,7 @@ import { createHash } from "node:crypto";
 import type { NodePlan } from "../../../wire/xbone/node_plan.ts";
 import { delay } from "../../delay.ts";
 import { printable } from "../../printable.ts";
+import { DurableFile } from "../../standby/durable_file.ts";
 import type { PlannedStep, StepKind, StepRecord } from "./step.ts";
 
 /** What a script may be as long as. */
@@ -30,6 +31,7 @@ const SETPRIV = "/usr/bin/setpriv";
 const BARE = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--clear-groups"];
 /** It ends with us. */
 const BOUND = "--pdeathsig=KILL";
+const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 const PATH = "/usr/local/bin:/usr/bin:/bin";
 
 /** What the box's own configuration allows. */
@@ -66,8 +68,8 @@ interface Begun {
   readonly gid: number;
   /** What it was granted; `stop` is, too. */
   readonly deadlineMs: number;
-  /** Whether `start` has ended well. */
-  readonly started: boolean;
+  /** During which run of the kernel it was started; "" before `start` has ended well. */
+  readonly started: string;
 }
 
 /** The step of a plan; none when it has no script. */
@@ -95,7 +97,7 @@ export function scriptStep(policy: ScriptPolicy, work: string): StepKind<ScriptR
     kind: "script",
     async apply(record): Promise<void> {
       const place = placeOf(work, record);
-      if (readBegun(place)?.started) return;
+      if (readBegun(place)?.started === bootId()) return;
       const deadlineMs = deadlineOf(record, policy);
       const bytes = await contentOf(record, policy, deadlineMs);
       const user = userOf(policy);
@@ -103,9 +105,9 @@ export function scriptStep(policy: ScriptPolicy, work: string): StepKind<ScriptR
       checkHash(record, sha256);
       prepare(work, place, bytes, user);
       checkReach(record, place, user);
-      writeBegun(place, { sha256, ...user, deadlineMs, started: false });
+      writeBegun(place, { sha256, ...user, deadlineMs, started: "" });
       await runScript("start", record, place, user, deadlineMs);
-      writeBegun(place, { sha256, ...user, deadlineMs, started: true });
+      writeBegun(place, { sha256, ...user, deadlineMs, started: bootId() });
     },
     async undo(record): Promise<void> {
       if (!isNamed(record)) return; // it was refused
@@ -121,7 +123,9 @@ export function scriptStep(policy: ScriptPolicy, work: string): StepKind<ScriptR
     drift(record): string[] {
       const place = placeOf(work, record);
       const begun = readBegun(place);
-      if (begun === null || !begun.started) return [`${record.about} was not started`];
+      if (begun?.started !== bootId()) {
+        return [`${record.about} was not started since this box was`];
+      }
       const changed = changeOf(place, record, begun);
       return changed === "" ? [] : [`${record.about}: ${changed}`];
     },
@@ -336,19 +340,31 @@ function readBegun(place: string): Begun | null {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
-  const { deadlineMs, gid, sha256, started, uid } = JSON.parse(text) as Partial<Begun>;
+  const { deadlineMs, gid, sha256, started, uid } = parseBegun(text);
   const numbers = [uid, gid, deadlineMs];
   if (numbers.every((number) => Number.isInteger(number) && number! > 0)) {
     const known = { uid: uid!, gid: gid!, deadlineMs: deadlineMs! };
-    return { ...known, sha256: `${sha256}`, started: started === true };
+    return { ...known, sha256: `${sha256}`, started: typeof started === "string" ? started : "" };
   }
   throw new Error(`Cannot use ${place}/begun.json as it is damaged: remove ${place}`);
 }
 
+/** Another one after each reboot: random(4). */
+function bootId(): string {
+  return Deno.readTextFileSync(BOOT_ID).trim();
+}
+
+/** Nothing of it when it is no JSON. */
+function parseBegun(text: string): Partial<Begun> {
+  try {
+    return Object(JSON.parse(text)) as Partial<Begun>;
+  } catch {
+    return {};
+  }
+}
+
 function writeBegun(place: string, begun: Begun): void {
-  const path = `${place}/begun.json`;
-  Deno.writeTextFileSync(`${path}.new`, JSON.stringify(begun), { mode: 0o600 });
-  Deno.renameSync(`${path}.new`, path);
+  new DurableFile(`${place}/begun.json`).write(begun);
 }
 
 /** Runs it to its end; what it says is told when it fails. */

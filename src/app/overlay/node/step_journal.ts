@@ -124,9 +124,15 @@ export class StepJournal {
     }
   }
 
-  /** All steps were taken. */
+  /**
+   * All steps were taken. With other keys than before what is undone is forgotten, as there may be new ones
+   * every day for years.
+   */
   complete(generation: number): void {
-    this.#write(true, [{ complete: generation }]);
+    const lines = [{ complete: generation }];
+    const open = this.steps.filter(({ undone }) => !undone);
+    if (this.#generation === 0 || open.length === this.steps.length) this.#write(true, lines);
+    else this.#replace(open, lines);
     this.#generation = generation;
   }
 
@@ -155,6 +161,19 @@ export class StepJournal {
       this.steps[undone].undone = true;
     } else if (typeof complete === "number") this.#generation = complete;
     else throw damaged(path, `line ${at + 1} says nothing that it can say`);
+  }
+
+  /** A file of these steps alone takes its place; they have other numbers from then on. */
+  #replace(steps: readonly JournalStep[], lines: readonly unknown[]): void {
+    const beside = `${this.#path}.new`;
+    removeFile(beside);
+    Deno.openSync(beside, { write: true, createNew: true, mode: 0o600 }).close();
+    const written = new StepJournal(this.#directory, beside, this.head);
+    written.#write(true, [this.head, ...steps.map(({ record }) => ({ step: record })), ...lines]);
+    Deno.renameSync(beside, this.#path);
+    this.#bytes = written.#bytes;
+    this.steps.splice(0, this.steps.length, ...steps);
+    syncDirectory(this.#directory);
   }
 
   /** What a failed write left is cut off by the next one. */
