@@ -337,7 +337,7 @@ Deno.test("a manager that answers nonsense is an error, whatever it says", async
   await new Promise<void>((resolve) => server.close(() => resolve()));
 });
 
-Deno.test("the access socket is its owner's alone, and says the same", async () => {
+Deno.test("the access socket is its owner's alone, says the same, and takes large specifications", async () => {
   await using rig = await Rig.open();
   const path = `${rig.pki.dir}/run/overlay.sock`;
   const access = await rig.access.open(path);
@@ -345,6 +345,12 @@ Deno.test("the access socket is its owner's alone, and says the same", async () 
   const client = await connectOverlay({ socket: path });
   assert.deepEqual(await client.request("list"), { manager: "om1", overlays: [""] });
   await assert.rejects(client.request("destroy", { name: "x" }), /Cannot find overlay/);
+  const created = [client, await rig.client()].map((each) =>
+    each.request("create", { spec: `${SPEC} // ${"a comment ".repeat(20_000)}` })
+  );
+  await until("both came", () => rig.manager.asked.length === 3);
+  rig.manager.created.resolve({ unchanged: false });
+  for (const each of created) assert.deepEqual(await each, { unchanged: false });
   await client.close();
   await access.close();
   await assert.rejects(connectOverlay({ socket: path }), /fairlead overlay om/);

@@ -443,7 +443,7 @@ Deno.test("one peer has eight connections: its oldest one ends, others' stay", a
 
 Deno.test("who asks and never reads is let go: requests, and what is refused", async () => {
   await using rig = await Rig.open();
-  const own = { of: "refresh", node: "gw1", step: "", reason: "long ".repeat(100) } as const;
+  const own = { of: "refresh", node: "gw1", step: "", reason: "long ".repeat(2000) } as const;
   rig.reply = (body) => {
     const { application, epoch, level, name, version } = body;
     return { application, epoch, level, name, version, verb: "nack", ...own };

@@ -53,6 +53,7 @@ function link(node: string, name: string): LinkState {
 Deno.test("links that a node makes up are not kept; ours are, from both ends", () => {
   const one = entry();
   const made = Array.from({ length: 1000 }, (_, at) => link("gw1", `x${at}`));
+  one.probes = 3;
   const links = [...made, link("gw1", "l1"), link("gw2", "l1"), link("gw3", "l1")];
   one.handle({ event: "status", status: { nodes: [], links } }, 7);
   const [first, ...more] = one.view().links;
@@ -70,11 +71,10 @@ Deno.test("a node that is silent to a status is silent, until it answers", () =>
   assert.deepEqual(silent(), [false, false]);
 });
 
-Deno.test("a box's sub-managers, and all that have a part of an overlay, are known", () => {
+Deno.test("the sub-managers that a box answers through are known", () => {
   const one = entry();
   assert.deepEqual(one.managersOf("gw2"), ["om2"]);
   assert.deepEqual(one.managersOf("gw1"), []);
-  assert.deepEqual([...one.boxes].sort(), ["gw1", "gw2", "om2"]);
 });
 
 Deno.test("who waits for an event gets it once, and who gave up is forgotten", async () => {

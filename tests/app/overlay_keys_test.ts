@@ -351,7 +351,7 @@ Deno.test("both ends of TLS know each other by their certificates, and strangers
   );
 });
 
-Deno.test("a peer that TLS does not trust, or without a certificate, is nobody", () => {
+Deno.test("a peer that TLS does not trust, or without a certificate for it, is nobody", async () => {
   const none = { authorized: true, getPeerCertificate: () => ({}) };
   assert.equal(peerOf(none), "the peer showed no certificate");
   assert.equal(
@@ -367,4 +367,8 @@ Deno.test("a peer that TLS does not trust, or without a certificate, is nobody",
     getPeerCertificate: () => ({ raw }),
   };
   assert.equal(peerOf(untrusted), "the peer's certificate is not trusted: current value is CERT_X");
+  await using pki = await Pki.make();
+  const forMail = pki.issue({}).certificate;
+  const mail = { authorized: true, getPeerCertificate: () => ({ raw: forMail.raw }) };
+  assert.match(peerOf(mail) as string, /extKeyUsage must have serverAuth.*emailProtection/);
 });

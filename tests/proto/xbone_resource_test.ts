@@ -23,6 +23,8 @@ const REFUSED: readonly {
 }[] = [
   { what: "that came by this node", why: "loop", body: { path: ["om", "box"] } },
   { what: "of level 9", why: "level", body: { level: 9 } },
+  { what: "for a name that leads out", why: "name", body: { name: "../../etc" } },
+  { what: "for a name that no file can have", why: "name", body: { name: "\u4e16".repeat(255) } },
   {
     what: "for another operating system",
     why: "os",
@@ -202,6 +204,16 @@ Deno.test("another manager of the same name and epoch: INVITE is not answered, t
     assert.equal(refused.of, body.verb);
     assert.match(refused.reason, /current value is om/);
   }
+  assert.equal(rig.state, "COMMITTED");
+});
+
+Deno.test("what its manager says of another level changes nothing", () => {
+  const rig = boxIn("COMMITTED");
+  const release = { ...COMMON, level: 1, verb: "release", keep: [] } as const;
+  assert.deepEqual(rig.datagram(release), []);
+  assert.equal(rig.resource.counts.unexpected, 1);
+  const refused = nack(rig.ask({ ...COMMON, level: 1, verb: "stop" }));
+  assert.match(refused.reason, /Cannot stop at level 1 .* current value is 0/);
   assert.equal(rig.state, "COMMITTED");
 });
 

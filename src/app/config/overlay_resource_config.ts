@@ -116,6 +116,16 @@ export const RESOURCE_SCHEMA = {
       about: "Overlays at once.",
     },
     acl: ACL_SCHEMA,
+    routing: {
+      kind: "or",
+      literal: null,
+      default: null,
+      of: {
+        kind: "text",
+        form: { expected: "a daemon's name", pattern: "^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$" },
+        about: "Routing daemon of this box that takes over links of overlays; null for none.",
+      },
+    },
     leaseSeconds: {
       kind: "integer",
       min: 5,

@@ -8,9 +8,10 @@ import { wallSeconds } from "../../io/clock.ts";
 import { SigningKey } from "../../io/pki.ts";
 import { describeFault } from "../../mem/fault.ts";
 import { sameOctets } from "../../wire/asn1/octets.ts";
+import { Oid } from "../../wire/asn1/oid.ts";
 import { type Certificate, readCertificate } from "../../wire/x509/certificate.ts";
 import { readPem } from "../../wire/x509/pem.ts";
-import { PURPOSES, sentence, shown, Trust } from "./trust.ts";
+import { leafRefusal, PURPOSES, sentence, shown, Trust } from "./trust.ts";
 
 /** What a certificate's owner may be. */
 export type Role = "manager" | "node" | "operator";
@@ -157,7 +158,10 @@ export function peerOf(socket: TlsPeer): Peer | string {
   const certificate = readCertificate(new Uint8Array(raw));
   if (typeof certificate === "number") return describeFault();
   if (certificate.isCa) return "the peer's certificate is that of a CA";
-  return peerOfCertificate(certificate);
+  // TLS takes one that tells no purpose for one of all purposes.
+  const refusal = leafRefusal(certificate, Oid.ServerAuth) ??
+    leafRefusal(certificate, Oid.ClientAuth);
+  return refusal ?? peerOfCertificate(certificate);
 }
 
 /** Who a certificate names, or why that is nobody here. The chain is not looked at. */

@@ -341,11 +341,24 @@ export class ManagerService {
       case "gone":
         this.#gone(key, name, event.orphans);
         break;
+      case "forgotten":
+        journal.event(
+          "warning",
+          "overlay_forgotten",
+          `Overlay ${name}: ${
+            event.nodes.join(", ")
+          } never answered, and are not asked any more; ` +
+            "fairlead overlay orphans on such a box shows whether something is left",
+          { name },
+        );
+        this.#forget(key);
+        break;
       case "cleaned":
         journal.note(`Overlay ${name}: node ${event.node} is clean at last`);
         if (entry.view().orphans.length === 0) this.#forget(key);
         break;
       case "silent":
+        entry.alarmed.add(event.node);
         alarms.raise(
           "overlay_silent",
           "warning",
@@ -365,6 +378,7 @@ export class ManagerService {
       alarms.clear("overlay_silent", `${name}/${each}`);
     }
     if (state !== REFUSED) return alarms.clear("overlay_lost", `${name}/${node}`);
+    entry.alarmed.add(node);
     const remedy = "fairlead overlay apply with the same specification forms it again";
     alarms.raise(
       "overlay_lost",
@@ -376,7 +390,7 @@ export class ManagerService {
 
   #gone(key: string, name: string, orphans: readonly string[]): void {
     const { alarms, journal } = this.#options;
-    for (const node of this.#entries.get(key)?.boxes ?? []) {
+    for (const node of this.#entries.get(key)?.alarmed ?? []) {
       alarms.clear("overlay_silent", `${name}/${node}`);
       alarms.clear("overlay_lost", `${name}/${node}`);
     }

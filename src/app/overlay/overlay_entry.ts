@@ -32,6 +32,8 @@ export class OverlayEntry {
   failure: Failure | null = null;
   /** Echo requests of the last question; with none, what was probed before it stays. */
   probes = 0;
+  /** Nodes that alarms were raised for. */
+  readonly alarmed = new Set<string>();
   #progress: OverlayProgress | null = null;
   #orphans: readonly string[] = [];
   #probedMs: number | null = null;
@@ -102,12 +104,6 @@ export class OverlayEntry {
       this.#waiters.add(waiter);
       late?.addEventListener("abort", () => void this.#waiters.delete(waiter));
     });
-  }
-
-  /** Everybody who was asked for it. */
-  get boxes(): ReadonlySet<string> {
-    const { pinned, selected } = this.manager.record;
-    return new Set([...pinned, ...selected].map(({ node }) => node));
   }
 
   /** The sub-managers that a box answers through. */

@@ -98,6 +98,7 @@ export class ResourceService {
         ...(hasMptcp() ? ["mptcp"] : []),
         ...(config.hosts === false ? [] : ["hosts"]),
         ...(config.script === false ? [] : ["script"]),
+        ...(config.routing === null ? [] : ["routing-dynamic", `routing-${config.routing}`]),
       ],
       overlaysMax: config.overlays,
       tellsRefusals: config.refusals,

@@ -42,8 +42,8 @@ export class Trust {
     purpose: string,
     nowMs: number,
   ): string | null {
-    const name = `the certificate of ${shown(leaf.subjectName.commonName)}`;
-    const own = leafRefusal(name, leaf, purpose) ?? timeRefusal(name, leaf, nowMs);
+    const name = nameOf(leaf);
+    const own = leafRefusal(leaf, purpose) ?? timeRefusal(name, leaf, nowMs);
     if (own !== null) return own;
     let why: string | null = null;
     for (const root of issuersOf(leaf, this.#roots)) {
@@ -111,11 +111,14 @@ function issuersOf(issued: Certificate, among: readonly Certificate[]): Certific
   );
 }
 
-function leafRefusal(
-  name: string,
-  { extendedKeyUsage, isCa, keyUsage }: Certificate,
-  purpose: string,
-): string | null {
+function nameOf({ subjectName }: Certificate): string {
+  return `the certificate of ${shown(subjectName.commonName)}`;
+}
+
+/** Why a certificate is not made for `purpose`, whoever issued it; null when it is. */
+export function leafRefusal(leaf: Certificate, purpose: string): string | null {
+  const { extendedKeyUsage, isCa, keyUsage } = leaf;
+  const name = nameOf(leaf);
   if (isCa) return sentence(`${name} as basicConstraints cA must be FALSE`, "TRUE, a CA");
   if (keyUsage !== null && (keyUsage & KeyUsage.DigitalSignature) === 0) {
     return sentence(`${name} as its keyUsage must have digitalSignature`, bits(keyUsage));

@@ -178,6 +178,8 @@ export type ManagerEvent =
   | { readonly event: "gone"; readonly orphans: readonly string[] }
   /** A node that was an orphan has answered at last. */
   | { readonly event: "cleaned"; readonly node: string }
+  /** These never answered, and their leases have long been over: they are not tried any more. */
+  | { readonly event: "forgotten"; readonly nodes: readonly string[] }
   /** For people: a node did its part in a phase, or will be tried again. */
   | {
     readonly event: "progress";

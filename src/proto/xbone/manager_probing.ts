@@ -88,6 +88,8 @@ export class Probing {
 class LinkEnds {
   /** By box and link: what is known of it. */
   readonly #open = new Map<string, { node: string; link: string; last: LinkState | null }>();
+  /** How many of them are on a box. */
+  readonly #openOn = new Map<string, number>();
   readonly #of: number;
 
   constructor(plans: readonly NodePlan[]) {
@@ -96,6 +98,7 @@ class LinkEnds {
         this.#open.set(endKey(node, link), { node, link, last: null });
       }
     }
+    for (const { node } of this.#open.values()) this.#count(node, 1);
     this.#of = this.#open.size;
   }
 
@@ -115,7 +118,7 @@ class LinkEnds {
 
   /** Whether an end on one of these boxes is open. */
   concern(boxes: ReadonlySet<string>): boolean {
-    return [...this.#open.values()].some(({ node }) => boxes.has(node));
+    return [...boxes].some((box) => (this.#openOn.get(box) ?? 0) > 0);
   }
 
   /** What a box said. Both ends of a link may be on it; then both must work. */
@@ -130,13 +133,13 @@ class LinkEnds {
     }
     for (const { node, link } of links) {
       const key = endKey(node, link);
-      if (!dead.has(key)) this.#open.delete(key);
+      if (!dead.has(key) && this.#open.delete(key)) this.#count(node, -1);
     }
   }
 
   /** The first that does not work, and how many do not. */
   fault(rounds: number): { readonly node: string; readonly reason: string } {
-    const { node, link, last } = [...this.#open.values()][0]!;
+    const { node, link, last } = this.#open.values().next().value!;
     const seen = last === null
       ? "was not reported"
       : `has ${last.answered} of ${last.sent} probes answered (packets received ` +
@@ -144,5 +147,9 @@ class LinkEnds {
     const others = this.#open.size - 1;
     const more = others === 0 ? "" : `; ends of links that do not work besides it: ${others}`;
     return { node, reason: `link ${link} ${seen} after ${rounds} rounds${more}` };
+  }
+
+  #count(box: string, by: number): void {
+    this.#openOn.set(box, (this.#openOn.get(box) ?? 0) + by);
   }
 }

@@ -89,6 +89,7 @@ export class Teardown {
     if (over.length > 0) this.end(nowMs);
     if (nowMs >= this.#forgetAtMs) {
       this.#left.clear();
+      this.#outbox.tell({ event: "forgotten", nodes: [...this.#left.keys()] });
       this.#forget();
       this.#save(this.left);
     } else if (nowMs >= this.#againAtMs) {

@@ -168,6 +168,7 @@ export class Responder implements WorkOwner {
   /** INVITE by `from` is a datagram: `replyTo` says where its answer goes. */
   handleRequest(from: string, body: Body, ticket: number, replyTo: string, nowMs: number): void {
     if (from !== this.manager) return this.#refuseStranger(from, body, ticket);
+    if (body.level !== this.#common.level) return this.#refuseLevel(body, ticket);
     switch (body.verb) {
       case "invite":
         return this.#handleInvite(body, replyTo);
@@ -615,6 +616,15 @@ export class Responder implements WorkOwner {
         body,
         `Cannot obey ${from} as another manager holds it: current value is ${holder}`,
       );
+    }
+  }
+
+  #refuseLevel(body: Body, ticket: number): void {
+    if (ticket < 0) this.#desk.counts.unexpected++;
+    else {
+      const reason = `Cannot ${body.verb} at level ${body.level} as it was reserved at another: ` +
+        `current value is ${this.#common.level}`;
+      this.#waiting.nack(ticket, body, reason);
     }
   }
 
