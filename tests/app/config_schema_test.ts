@@ -8,6 +8,7 @@ import {
   loadResourceConfig,
   RESOURCE_SCHEMA,
 } from "../../src/app/config/overlay_resource_config.ts";
+import { Pki } from "./overlay_pki.ts";
 
 type Json = Record<string, unknown>;
 
@@ -240,10 +241,18 @@ const HUB_FILE = {
   watchdog: null,
 };
 
-const IDENTITY = { certificate: "gw1.pem", key: "gw1.key", ca: "ca.pem" };
+const pki = await Pki.make("overlay CA", Date.now() - 1000);
+await pki.identity("gw1", "node");
+await pki.identity("om1", "manager");
+Deno.test.afterAll(() => pki[Symbol.asyncDispose]());
+
+function identityOf(name: string): { certificate: string; key: string; ca: string } {
+  const { dir } = pki;
+  return { certificate: `${dir}/${name}.pem`, key: `${dir}/${name}.key`, ca: `${dir}/ca.pem` };
+}
 
 const RD_FILE = {
-  identity: IDENTITY,
+  identity: identityOf("gw1"),
   listen: "0.0.0.0:265",
   group: "239.255.2.65:265",
   interface: "192.0.2.1",
@@ -252,6 +261,7 @@ const RD_FILE = {
   overlays: 8,
   acl: [{ manager: "om-*", access: "deploy", overlays: 2 }],
   leaseSeconds: 3600,
+  routing: null,
   script: { folder: "/etc/fairlead/scripts", urls: true, user: "nobody", deadlineSeconds: 30 },
   hosts: "/etc/hosts",
   refusals: true,
@@ -261,7 +271,7 @@ const RD_FILE = {
 };
 
 const OM_FILE = {
-  identity: IDENTITY,
+  identity: identityOf("om1"),
   listen: "0.0.0.0:265",
   group: "239.255.2.65:265",
   interface: "192.0.2.1",
@@ -292,11 +302,11 @@ const KINDS = [
   { kind: "hub", schema: HUB, file: HUB_FILE, load: loadHubConfig, least: {} },
   {
     ...{ kind: "resource daemon", schema: RD, file: RD_FILE, load: loadResourceConfig },
-    least: { identity: IDENTITY },
+    least: { identity: identityOf("gw1") },
   },
   {
     ...{ kind: "manager", schema: OM, file: OM_FILE, load: loadManagerConfig },
-    least: { identity: IDENTITY },
+    least: { identity: identityOf("om1") },
   },
 ];
 

@@ -5,12 +5,20 @@ import { loadResourceConfig } from "../../src/app/config/overlay_resource_config
 import { managerUnit, resourceUnit } from "../../src/app/config/overlay_unit.ts";
 import { problemText } from "../../src/app/config/problem.ts";
 import { Fairlead } from "./fairlead.ts";
+import { Pki } from "./overlay_pki.ts";
 
-const IDENTITY = {
-  certificate: "/etc/fairlead/gw1.pem",
-  key: "/etc/fairlead/gw1.key",
-  ca: "ca.pem",
-};
+const pki = await Pki.make("overlay CA", Date.now() - 1000);
+await pki.identity("gw1", "node");
+await pki.identity("om1", "manager");
+Deno.test.afterAll(() => pki[Symbol.asyncDispose]());
+
+function identityOf(name: string): { certificate: string; key: string; ca: string } {
+  const { dir } = pki;
+  return { certificate: `${dir}/${name}.pem`, key: `${dir}/${name}.key`, ca: `${dir}/ca.pem` };
+}
+
+const RD = identityOf("gw1");
+const OM = identityOf("om1");
 const LOADS = { rd: loadResourceConfig, om: loadManagerConfig };
 
 async function withFile<T>(text: string, act: (path: string) => Promise<T>): Promise<T> {
@@ -24,7 +32,7 @@ async function withFile<T>(text: string, act: (path: string) => Promise<T>): Pro
 }
 
 function problems(daemon: "rd" | "om", members: object): Promise<string[]> {
-  const text = JSON.stringify({ identity: IDENTITY, ...members }, null, 2);
+  const text = JSON.stringify({ identity: daemon === "rd" ? RD : OM, ...members }, null, 2);
   return withFile(text, async (path) => {
     const loaded = await LOADS[daemon](path);
     return "problems" in loaded ? loaded.problems.map(problemText) : [];
@@ -33,10 +41,10 @@ function problems(daemon: "rd" | "om", members: object): Promise<string[]> {
 
 Deno.test("a resource daemon needs its identity only", async () => {
   const { config } = await loadResourceConfig(null, [
-    { path: "identity", value: IDENTITY, from: "test" },
+    { path: "identity", value: RD, from: "test" },
   ]);
   assert.deepEqual(config, {
-    identity: IDENTITY,
+    identity: RD,
     listen: "0.0.0.0:265",
     group: "239.255.2.65:265",
     interface: null,
@@ -45,9 +53,10 @@ Deno.test("a resource daemon needs its identity only", async () => {
     overlays: 8,
     acl: [{ manager: "*", access: "deploy", overlays: 8 }],
     leaseSeconds: 3600,
+    routing: null,
     script: false,
     hosts: "/etc/hosts",
-    refusals: false,
+    refusals: true,
     state: "/var/lib/fairlead/overlay-rd",
     status: false,
     log: { format: "text" },
@@ -56,7 +65,7 @@ Deno.test("a resource daemon needs its identity only", async () => {
 
 Deno.test("a manager needs its identity only", async () => {
   const { config } = await loadManagerConfig(null, [
-    { path: "identity", value: IDENTITY, from: "test" },
+    { path: "identity", value: OM, from: "test" },
   ]);
   assert.ok(config !== null);
   const { above, api, nodes, rings, socket, timers } = config;
@@ -121,12 +130,11 @@ Deno.test("what contradicts itself is told with the remedy", async () => {
 
 Deno.test("a unit may write what its configuration names, and is not started again when it is wrong", async () => {
   const options = { configFile: "/etc/fairlead/a b$c.jsonc", program: ["/bin/true"] };
-  const identity = { path: "identity", value: IDENTITY, from: "test" };
   const rd = await loadResourceConfig(null, [
-    identity,
+    { path: "identity", value: RD, from: "test" },
     { path: "hosts", value: "/srv/hosts", from: "test" },
   ]);
-  const om = await loadManagerConfig(null, [identity]);
+  const om = await loadManagerConfig(null, [{ path: "identity", value: OM, from: "test" }]);
   assert.ok(rd.config !== null && om.config !== null);
   const units = [resourceUnit(rd.config, options), managerUnit(om.config, options)];
   for (const [index, action] of ["rd", "om"].entries()) {
@@ -143,12 +151,12 @@ Deno.test("a unit may write what its configuration names, and is not started aga
 });
 
 Deno.test("the flags of both daemons tell instead of running", async () => {
-  const flags = ["--certificate", "gw1.pem", "--key", "gw1.key", "--ca", "ca.pem"];
+  const flags = ["--certificate", RD.certificate, "--key", RD.key, "--ca", RD.ca];
   const [schema, printed, unit, checked, wrong] = await Promise.all([
     Fairlead.run("overlay", "om", "--schema"),
     Fairlead.run("overlay", "rd", ...flags, "--address", "192.0.2.1", "--print-config"),
     withFile(
-      JSON.stringify({ identity: IDENTITY }),
+      JSON.stringify({ identity: OM }),
       (path) => Fairlead.run("overlay", "om", "--config", path, "--print-unit"),
     ),
     Fairlead.run("overlay", "rd", ...flags, "--check"),

@@ -318,6 +318,14 @@ export const CASES: Readonly<Record<string, () => Promise<void>>> = {
       });
       assert.equal(kernel.underlay("192.0.2.1").device, "left0");
       assert.throws(() => kernel.underlay("203.0.113.1"), /Cannot find the way to 203.0.113.1/);
+      ip("-n", "one", "address", "add", "2001:db8::1/64", "dev", "left0", "nodad");
+      for (const address of ["2001:db8::2", "2001:db8::1", "ff0e::265"]) {
+        assert.deepEqual(kernel.underlay(address), {
+          ...{ device: "left0", mtu: 1500, source: "2001:db8::1" },
+        });
+      }
+      ip("-n", "one", "address", "del", "2001:db8::1/64", "dev", "left0");
+      assert.throws(() => kernel.underlay("ff0e::265"), /left[01] has no address for others/);
       kernel.close();
       for (const node of [one, two]) {
         assert.deepEqual(await node.undo(KEY), []);
@@ -423,6 +431,11 @@ export const CASES: Readonly<Record<string, () => Promise<void>>> = {
       ip("address", "add", "10.100.0.9/24", "dev", "lo");
       assert.match((await node.apply(TWICE, 1))!.reason, /this box has address 10.100.0.9\/24/);
       ip("address", "del", "10.100.0.9/24", "dev", "lo");
+      ip("route", "add", "blackhole", "10.100.7.0/24");
+      assert.match((await node.apply(TWICE, 1))!.reason, /this box has a route to 10.100.7.0\/24/);
+      ip("route", "del", "blackhole", "10.100.7.0/24");
+      // Wider than the overlay: the box goes on to reach all others by it.
+      ip("route", "add", "blackhole", "10.0.0.0/8");
       // The same VNI and port under another name: the kernel says it.
       const ends = ["local", "192.0.2.1", "remote", "192.0.2.2", "dstport", "4790"];
       ip("link", "add", "theirs", "type", "vxlan", "id", String(VNI), ...ends);

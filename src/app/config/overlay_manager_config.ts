@@ -4,6 +4,7 @@
  * @module
  */
 import { HOST_PORT, PATH, SOCKET_PATH } from "./forms.ts";
+import { checkIdentity } from "./overlay_check.ts";
 import { loadConfig, type Loaded, type Override } from "./load_config.ts";
 import {
   CONTROL_LISTEN,
@@ -127,28 +128,33 @@ export async function loadManagerConfig(
   path: string | null,
   overrides: readonly Override[] = [],
 ): Promise<Loaded<ManagerConfig>> {
-  return await loadConfig<ManagerConfig>(MANAGER_SCHEMA, path, overrides, (draft, findings) => {
-    const { lease, refresh } = draft.timers ?? {};
-    if (lease !== undefined && refresh !== undefined && lease < 3 * refresh) {
-      findings.error(
-        "timers.lease",
-        `it must be three times timers.refresh or more: current value is ${lease}, write ${
-          3 * refresh
-        }`,
-      );
-    }
-    if (draft.group === false && draft.nodes?.length === 0) {
-      findings.error(
-        "nodes",
-        'they must be given without a group: current value is [], write "nodes" or "group"',
-      );
-    }
-    if (draft.socket === false && draft.api === false && draft.above === false) {
-      findings.error(
-        "socket",
-        'nobody could ask this manager: current value is false, write "socket", "api" or "above"',
-      );
-    }
-    return Promise.resolve();
-  });
+  return await loadConfig<ManagerConfig>(
+    MANAGER_SCHEMA,
+    path,
+    overrides,
+    async (draft, findings) => {
+      const { lease, refresh } = draft.timers ?? {};
+      if (lease !== undefined && refresh !== undefined && lease < 3 * refresh) {
+        findings.error(
+          "timers.lease",
+          `it must be three times timers.refresh or more: current value is ${lease}, write ${
+            3 * refresh
+          }`,
+        );
+      }
+      if (draft.group === false && draft.nodes?.length === 0) {
+        findings.error(
+          "nodes",
+          'they must be given without a group: current value is [], write "nodes" or "group"',
+        );
+      }
+      if (draft.socket === false && draft.api === false && draft.above === false) {
+        findings.error(
+          "socket",
+          'nobody could ask this manager: current value is false, write "socket", "api" or "above"',
+        );
+      }
+      await checkIdentity(draft.identity, "manager", findings);
+    },
+  );
 }

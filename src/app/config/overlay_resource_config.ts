@@ -4,6 +4,7 @@
  * @module
  */
 import { PATH } from "./forms.ts";
+import { checkIdentity } from "./overlay_check.ts";
 import { loadConfig, type Loaded, type Override } from "./load_config.ts";
 import {
   ADDRESS_FORM,
@@ -142,8 +143,8 @@ export const RESOURCE_SCHEMA = {
     },
     refusals: {
       kind: "boolean",
-      default: false,
-      about: "Answer an invitation that is refused with the reason, instead of not at all.",
+      default: true,
+      about: "Answer a manager's invitation that is refused with the reason; false: with silence.",
     },
     state: {
       kind: "text",
@@ -168,14 +169,14 @@ export async function loadResourceConfig(
     RESOURCE_SCHEMA,
     path,
     overrides,
-    (draft, findings) => {
+    async (draft, findings) => {
       if (draft.group === false && draft.address === null) {
         findings.error(
           "address",
           "it must be given without a group: current value is null, write where tunnels end",
         );
       }
-      return Promise.resolve();
+      await checkIdentity(draft.identity, "node", findings);
     },
   );
 }

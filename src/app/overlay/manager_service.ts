@@ -67,6 +67,7 @@ export class ManagerService {
   readonly #options: ManagerServiceOptions;
   readonly #tools: MachineTools;
   readonly #runner: MachineRunner;
+  readonly #records: RecordStore;
   readonly #client: ControlClient;
   /** By their keys; a name may have a second one that is on its way out. */
   readonly #entries = new Map<string, OverlayEntry>();
@@ -112,6 +113,7 @@ export class ManagerService {
   private constructor(options: ManagerServiceOptions, identity: Identity, records: RecordStore) {
     const { alarms, config } = options;
     this.#options = options;
+    this.#records = records;
     this.identity = identity;
     this.#tools = { node: identity.name, timers: timersOf(config), sha256: sha256Hex };
     // Wall time: numbers grow over restarts, unless the clock is set back.
@@ -260,7 +262,11 @@ export class ManagerService {
     const unchanged = same && drift.length === 0;
     const design = new Design(spec, randomHex(EPOCH_BYTES), randomHex);
     const candidates = unchanged ? [] : await this.discover();
-    return planOf({ spec, digest, design, candidates, before, unchanged, drift });
+    const others = [...this.#entries.values()].filter(({ manager }) =>
+      manager !== present?.manager
+    );
+    const beside = others.flatMap(({ manager }) => manager.record.plans);
+    return planOf({ spec, digest, design, candidates, before, beside, unchanged, drift });
   }
 
   /** Ends it; overlays stay, until their leases are over or the manager comes back. */
@@ -270,6 +276,7 @@ export class ManagerService {
     await this.#down?.close();
     await this.#up?.close();
     await this.#server?.close();
+    this.#records.close();
   }
 
   #begin(spec: OverlaySpec, digest: string, hold: boolean): OverlayEntry {

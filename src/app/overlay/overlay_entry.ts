@@ -128,23 +128,25 @@ export class OverlayEntry {
       topology: spec.topology,
       sinceMs,
       probedMs: this.#probedMs,
-      nodes: plans.flatMap(({ node, visits }) =>
-        visits.map((visit): OverlayNodeView => {
-          const told = this.#states.get(node);
-          return {
-            name: visit.name,
-            role: visit.role,
-            address: visit.address,
-            network: visit.network,
-            node,
-            hostname: boxes.get(node)?.hostname ?? "",
-            ipaddr: boxes.get(node)?.ipaddr ?? "",
-            state: told?.state ?? "",
-            silent: this.#silent.has(node),
-            drift: told?.drift ?? [],
-          };
-        })
-      ),
+      nodes: plans.length === 0
+        ? this.#committed()
+        : plans.flatMap(({ node, visits }) =>
+          visits.map((visit): OverlayNodeView => {
+            const told = this.#states.get(node);
+            return {
+              name: visit.name,
+              role: visit.role,
+              address: visit.address,
+              network: visit.network,
+              node,
+              hostname: boxes.get(node)?.hostname ?? "",
+              ipaddr: boxes.get(node)?.ipaddr ?? "",
+              state: told?.state ?? "",
+              silent: this.#silent.has(node),
+              drift: told?.drift ?? [],
+            };
+          })
+        ),
       links: linksOf(plans).map(({ link, plan, visit }) => this.#link(link, visit, plan)),
       managers: selected.filter(({ type }) => type === "meta").map(({ node, sub }) => ({
         sub,
@@ -154,6 +156,26 @@ export class OverlayEntry {
       orphans: this.#orphans,
       progress: this.#progress,
     };
+  }
+
+  /** Before plans are made: who plays what. */
+  #committed(): OverlayNodeView[] {
+    const { order: { name: network, need }, pinned } = this.manager.record;
+    const hosts = new Set(need.nodes.filter(({ role }) => role === "host").map(({ name }) => name));
+    return pinned.map(({ hostname, ipaddr, name, node }) => ({
+      ...{
+        name,
+        address: "",
+        network,
+        node,
+        hostname,
+        ipaddr,
+        state: "",
+        silent: false,
+        drift: [],
+      },
+      role: hosts.has(name) ? "host" : "router",
+    }));
   }
 
   #take(nodes: readonly NodeState[]): void {

@@ -46,7 +46,7 @@ export function overlayCounts({ links, nodes }: OverlayView): OverlayCounts {
   return {
     nodes: nodes.length,
     silent: nodes.filter(({ silent }) => silent).length,
-    drifted: nodes.filter(({ drift }) => drift.length > 0).length,
+    drifted: nodes.filter((node) => nodeHealth(node) === "drifted").length,
     links: links.length,
     dead: of("dead"),
     lossy: of("lossy"),

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { checkPlan } from "../../proto/xbone/check_plan.ts";
 import type { Design } from "../../proto/xbone/design.ts";
 import type { Candidate } from "../../proto/xbone/machine.ts";
 import type { OverlaySpec } from "../../proto/xbone/overlay_spec.ts";
@@ -45,13 +46,15 @@ export interface PlanInput {
   readonly candidates: readonly Candidate[];
   /** Plans of the overlay of that name that is there now. */
   readonly before: readonly NodePlan[];
+  /** Plans of this manager's other overlays: what a box has in one of them, it refuses in another. */
+  readonly beside: readonly NodePlan[];
   readonly unchanged: boolean;
   readonly drift: readonly string[];
 }
 
 /** Places and designs without asking anybody. */
 export function planOf(
-  { before, candidates, design, digest, drift, spec, unchanged }: PlanInput,
+  { before, beside, candidates, design, digest, drift, spec, unchanged }: PlanInput,
 ): OverlayPlan {
   const base = { name: spec.name, digest, unchanged, drift, answered: candidates.length };
   const nothing = { boxes: [], managers: [], missing: [] };
@@ -88,11 +91,16 @@ export function planOf(
     const who = plans.node === "" ? "" : `${plans.node}: `;
     return { ...base, boxes: [...boxes.values()], managers, missing: [`${who}${plans.reason}`] };
   }
+  const refused = plans.flatMap((plan) => {
+    const others = beside.filter(({ node }) => node === plan.node);
+    const why = checkPlan(plan, plan.node, others);
+    return why === null ? [] : [`${plan.node}: ${why}`];
+  });
   const nodes = new Set([...plans, ...before].map(({ node }) => node));
   return {
     ...base,
     managers,
-    missing: short,
+    missing: [...short, ...refused],
     boxes: [...nodes].sort().map((node) => {
       const { hostname = "", plays = [] } = boxes.get(node) ?? {};
       const now = linesOf(before.find((plan) => plan.node === node));

@@ -62,7 +62,8 @@ export function overlayLines(view: OverlayView): string[] {
     ];
     lines.push("", ...table(header, links.map(linkRow)));
   }
-  const drift = nodes.flatMap(({ drift, name, node }) =>
+  // Of a silent node it is only said why nothing is known.
+  const drift = nodes.filter(({ silent }) => !silent).flatMap(({ drift, name, node }) =>
     drift.map((line) => `Drift at ${printable(name)} (${printable(node)}): ${printable(line)}`)
   );
   return drift.length === 0 ? lines : [...lines, "", ...new Set(drift)];

@@ -6,21 +6,33 @@
  */
 import { DurableFile } from "../standby/durable_file.ts";
 import { makeStateDirectory } from "../state_directory.ts";
+import { StateLock } from "./state_lock.ts";
 
 const SUFFIX = ".json";
 
-/** One directory of records. */
+/** One directory of records, of one daemon at a time. */
 export class RecordStore {
   readonly #directory: string;
+  readonly #lock: StateLock;
 
-  /** Makes the directory unless it is there. */
+  /**
+   * Makes the directory unless it is there.
+   *
+   * @throws when another daemon has it
+   */
   static async open(directory: string): Promise<RecordStore> {
     await makeStateDirectory(directory);
-    return new RecordStore(directory);
+    return new RecordStore(directory, StateLock.take(directory));
   }
 
-  private constructor(directory: string) {
+  private constructor(directory: string, lock: StateLock) {
     this.#directory = directory;
+    this.#lock = lock;
+  }
+
+  /** Lets another daemon have it. */
+  close(): void {
+    this.#lock.release();
   }
 
   /**

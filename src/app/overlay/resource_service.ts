@@ -44,6 +44,7 @@ export class ResourceService {
   readonly #node: NodeConfigurer;
   readonly #resource: Resource;
   readonly #runner: MachineRunner;
+  readonly #records: RecordStore;
   readonly #client: ControlClient;
   readonly #tickets = new Tickets();
   readonly #offer: Offer;
@@ -82,6 +83,7 @@ export class ResourceService {
     underlay: Underlay,
   ) {
     this.#options = options;
+    this.#records = records;
     this.identity = identity;
     this.#node = node;
     const { config } = options;
@@ -167,6 +169,7 @@ export class ResourceService {
     this.#client.close();
     await this.#datagrams?.close();
     await this.#server?.close();
+    this.#records.close();
     this.#node.close();
   }
 
@@ -237,8 +240,14 @@ export class ResourceService {
         const failure = keysOnly
           ? await node.rekey(plan, generation)
           : await node.apply(plan, generation);
-        if (failure === null) journal.note(`${what} of overlay ${plan.overlay} applied`);
-        else {
+        if (failure === null) {
+          journal.note(`${what} of overlay ${plan.overlay} applied`);
+          if (plan.peers !== null && !keysOnly) {
+            const { role } = plan.peers;
+            const folder = `${this.#options.config.state}/overlays/${plan.overlay}`;
+            journal.note(`A ${role} on it: fairlead ${role} --config ${folder}/${role}.json`);
+          }
+        } else {
           const { reason, step } = failure;
           journal.event(
             "error",
@@ -249,8 +258,9 @@ export class ResourceService {
         return failure;
       },
       undo: async (key) => {
+        const { reason = "" } = this.#resource.list().find((overlay) => overlay.key === key) ?? {};
         const left = await node.undo(key);
-        if (left.length === 0) journal.note(`Overlay ${key} undone`);
+        if (left.length === 0) journal.note(`Overlay ${key} undone${reason && `: ${reason}`}`);
         else {journal.event(
             "error",
             "overlay_undo",

@@ -305,5 +305,5 @@ export interface Offer {
 /** Who may do what: null allows, a text refuses and says why. `overlays` are those it has here already. */
 export type Acl = (manager: string, body: Body, overlays: number) => string | null;
 
-/** No more than this in what a peer names. */
+/** Of a need that any operating system will do for. */
 export const ANY_OS: Count["os"] = ["any"];

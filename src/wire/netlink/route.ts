@@ -145,7 +145,8 @@ export function writeRouteLookup(
   const size = family === Family.Inet ? 4 : 16;
   out.view.setUint8(rtm + DST_LENGTH, size * 8);
   out.view.setUint8(rtm + SRC_LENGTH, source === null ? 0 : size * 8);
-  out.view.setUint32(rtm + RTM_FLAGS, LOOKUP_TABLE, true);
+  // Of IPv6 it is refused, and the table is told anyway.
+  if (family === Family.Inet) out.view.setUint32(rtm + RTM_FLAGS, LOOKUP_TABLE, true);
   let end = writeBytes(out, rtm + RTMSG_SIZE, DST, destination, size);
   if (source !== null) end = writeBytes(out, end, SRC, source, size);
   return endNlmsg(out, at, end);

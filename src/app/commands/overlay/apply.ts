@@ -5,6 +5,7 @@
  */
 import { command, Exit, parseArgs } from "../../args.ts";
 import { helpText } from "../../help.ts";
+import type { OverlayApi } from "../../overlay/api_client.ts";
 import type { OverlayEvent } from "../../overlay/api_message.ts";
 import { overlayLines } from "../../overlay/overlay_table.ts";
 import type { OverlayView } from "../../overlay/overlay_view.ts";
@@ -74,10 +75,11 @@ export async function run(words: string[]): Promise<number> {
     try {
       const { hold, replace } = flags;
       const answer = await api.request("create", { spec: text, hold, replace });
-      const overlay = answer.overlay as OverlayView;
+      const formed = answer.overlay as OverlayView;
       const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
       if (flags.json) printLine(printableJson(answer));
       else {
+        const overlay = await withFigures(api, formed);
         for (const line of overlayLines(overlay)) printLine(line);
         for (const line of answer.drift as readonly string[]) {
           printLine(`Formed again, as it was not as configured: ${printable(line)}`);
@@ -89,6 +91,13 @@ export async function run(words: string[]): Promise<number> {
       Deno.removeSignalListener("SIGINT", give);
     }
   });
+}
+
+/** What was probed while it was formed is over: its links are looked at once more. */
+async function withFigures(api: OverlayApi, formed: OverlayView): Promise<OverlayView> {
+  if (formed.state !== "ACTIVE") return formed;
+  const answer = await api.request("status", { name: formed.name, probes: 1 });
+  return answer.overlay as OverlayView;
 }
 
 function outcome({ name, nodes, state }: OverlayView, unchanged: boolean, seconds: string): string {

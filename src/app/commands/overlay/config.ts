@@ -28,7 +28,10 @@ export async function run(words: string[]): Promise<number> {
     return Exit.Ok;
   }
   const [name] = positionals;
-  const answer = await withManager(flags, async (api) => await api.request("config", { name }));
+  const answer = await withManager(flags, async (api) => {
+    const formed = await api.request("config", { name });
+    return flags.json ? formed : await api.request("status", { name, probes: 1 });
+  });
   if (flags.json) printLine(printableJson(answer));
   else for (const line of overlayLines(answer.overlay as OverlayView)) printLine(line);
   return Exit.Ok;

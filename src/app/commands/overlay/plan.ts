@@ -53,7 +53,7 @@ export async function run(words: string[]): Promise<number> {
   const spec = await specText(path);
   if (spec === null) return Exit.Usage;
   if (flags.check) {
-    printLine(`${path} can be used`);
+    printLine(`${path === "-" ? "Standard input" : path} can be used`);
     return Exit.Ok;
   }
   const answer = await withManager(

@@ -14,6 +14,8 @@ import { parsePrefix } from "./rule_step.ts";
 import { OVERLAY_PROTOCOL } from "./step.ts";
 import type { StepJournal } from "./step_journal.ts";
 
+/** RT_TABLE_MAIN: where the box's own routes are. */
+const MAIN_TABLE = 254;
 /** The first table of ours. */
 const TABLE_MIN = 19_900;
 const VNI_COUNT = 2 ** 24;
@@ -61,6 +63,9 @@ export function collision(
       "another overlay has this VNI, form it again";
   }
   const addresses = kernel.addresses();
+  const routes = kernel.routes(MAIN_TABLE, 0).map(({ destination, family, length }) =>
+    prefixText(family, destination, length)
+  );
   for (const { prefix } of visits) {
     const wanted = rangeOf(prefix);
     for (const { head } of journals) {
@@ -76,6 +81,12 @@ export function collision(
       const whose = protocol === OVERLAY_PROTOCOL ? "an overlay that no journal knows has" : "has";
       return `Cannot use ${prefix} as this box ${whose} address ${text}: give the overlay another ` +
         "prefix" + (protocol === OVERLAY_PROTOCOL ? ", or remove its orphans" : "");
+    }
+    // A wider one stays the way to all but the overlay.
+    const led = routes.find((route) => isWithin(rangeOf(route), wanted));
+    if (led !== undefined) {
+      return `Cannot use ${prefix} as this box has a route to ${led}, which would lead into the ` +
+        "overlay: give the overlay another prefix";
     }
   }
   return null;
@@ -108,6 +119,10 @@ function rangeOf(prefix: string): [first: number, last: number] {
 
 function overlap([a, b]: [number, number], [c, d]: [number, number]): boolean {
   return a <= d && c <= b;
+}
+
+function isWithin([a, b]: [number, number], [c, d]: [number, number]): boolean {
+  return a >= c && b <= d;
 }
 
 function succeeds(work: () => void): boolean {

@@ -301,6 +301,9 @@ export class RouteKernel {
       throw new Error(`Cannot find the way to ${address}: no route`);
     }
     const source = own === null ? formatInet(family, route.source) : address;
+    if (/^(::|0\.0\.0\.0|fe80:.*)$/.test(source)) {
+      throw new Error(`Cannot find the way to ${address}: ${link.name} has no address for others`);
+    }
     const mtu = own === null && route.mtu > 0 ? route.mtu : link.mtu;
     return { device: link.name, mtu, source };
   }
