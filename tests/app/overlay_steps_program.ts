@@ -457,6 +457,7 @@ export const CASES: Readonly<Record<string, () => Promise<void>>> = {
       assert.match((await applied)!.reason, /cancelled/);
       assert.deepEqual(await undone, []);
       assert.deepEqual(node.keys(), []);
+      ip("route", "del", "blackhole", "10.0.0.0/8");
       node.close();
     }),
 };

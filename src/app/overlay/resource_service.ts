@@ -30,6 +30,9 @@ import { SignedDatagrams, type Signer } from "./signed_datagram.ts";
 import { Tickets } from "./tickets.ts";
 import { underlayOf } from "./underlay.ts";
 
+/** Answers to an invitation come within it, by chance. */
+const ANSWER_SPREAD_MS = 100;
+
 /** What it is opened with. */
 export interface ResourceServiceOptions {
   readonly config: ResourceConfig;
@@ -48,6 +51,8 @@ export class ResourceService {
   readonly #client: ControlClient;
   readonly #tickets = new Tickets();
   readonly #offer: Offer;
+  /** Answers to invitations that are about to be sent. */
+  readonly #later = new Set<ReturnType<typeof setTimeout>>();
   #server: ControlServer | null = null;
   #datagrams: ControlDatagrams | null = null;
 
@@ -166,6 +171,7 @@ export class ResourceService {
   /** Stops listening. What is configured stays, until its lease is over or the daemon comes back. */
   async close(): Promise<void> {
     this.#runner.close();
+    for (const timer of this.#later) clearTimeout(timer);
     this.#client.close();
     await this.#datagrams?.close();
     await this.#server?.close();
@@ -209,9 +215,15 @@ export class ResourceService {
     this.#runner.call((now) => this.#resource.handleRequest(peer.name, body, ticket, "", now));
   }
 
+  /** Not all boxes at once: some 90 datagrams are what a manager's socket holds. */
   #send(to: string, body: Body): void {
     const { host, port } = parseAddress(to);
-    this.#datagrams!.send(envelope(this.#client.next(), body), host, port, 0);
+    const message = envelope(this.#client.next(), body);
+    const timer = setTimeout(() => {
+      this.#later.delete(timer);
+      this.#datagrams?.send(message, host, port, 0);
+    }, Math.random() * ANSWER_SPREAD_MS);
+    this.#later.add(timer);
   }
 
   #refused(reason: string, from: string): void {

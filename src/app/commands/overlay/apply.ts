@@ -59,13 +59,14 @@ export async function run(words: string[]): Promise<number> {
   const startedMs = performance.now();
   return await withManager(flags, async (api) => {
     const { name, text } = spec;
-    const tell = progressTeller();
+    const { endLine, tell } = progressTeller();
     if (!flags.quiet && !flags.json) {
       await api.follow((event) => {
         if (event.overlay === name) tell(event);
       });
     }
     const give = (): void => {
+      endLine();
       printError("Giving up: everything is being undone");
       // A connection of its own, as requests of one are done one after the other.
       withManager(flags, async (other) => await other.request("cancel", { name }))
@@ -76,6 +77,7 @@ export async function run(words: string[]): Promise<number> {
       const { hold, replace } = flags;
       const answer = await api.request("create", { spec: text, hold, replace });
       const formed = answer.overlay as OverlayView;
+      endLine();
       const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
       if (flags.json) printLine(printableJson(answer));
       else {
@@ -88,6 +90,7 @@ export async function run(words: string[]): Promise<number> {
       }
       return Exit.Ok;
     } finally {
+      endLine(); // what comes next may be why it failed
       Deno.removeSignalListener("SIGINT", give);
     }
   });
@@ -116,11 +119,15 @@ function outcome({ name, nodes, state }: OverlayView, unchanged: boolean, second
 }
 
 /** A line for each phase and node; on a terminal nodes of a phase share one. */
-function progressTeller(): (event: OverlayEvent) => void {
+function progressTeller(): { tell: (event: OverlayEvent) => void; endLine: () => void } {
   const inPlace = Deno.stderr.isTerminal();
   const encoder = new TextEncoder();
   let phase = "";
-  return ({ done, node, of, phase: now, text }) => {
+  const endLine = (): void => {
+    if (phase !== "") Deno.stderr.writeSync(encoder.encode("\n"));
+    phase = "";
+  };
+  const tell = ({ done, node, of, phase: now, text }: OverlayEvent): void => {
     const who = node === "" ? "" : ` ${node}`;
     const line = printable(`${now.padEnd(9)} ${done}/${of}${who} ${text}`);
     if (!inPlace) return printError(line);
@@ -129,4 +136,5 @@ function progressTeller(): (event: OverlayEvent) => void {
     Deno.stderr.writeSync(encoder.encode(`${start}${line}${done === of ? "\n" : ""}`));
     if (done === of) phase = "";
   };
+  return { tell, endLine };
 }
