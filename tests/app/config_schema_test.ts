@@ -278,6 +278,7 @@ const OM_FILE = {
   nodes: ["192.0.2.7:265"],
   rings: [1, 4, 16],
   above: "239.255.2.66:265",
+  acl: [{ manager: "hq-*", access: "deploy", overlays: 2 }],
   api: "0.0.0.0:2165",
   socket: "/run/fairlead/overlay.sock",
   timers: {

@@ -1,5 +1,7 @@
 /** Specifications of overlays as users write them: what they become, and every mistake at once. */
 import assert from "node:assert/strict";
+import { specText } from "../../src/app/commands/overlay/common.ts";
+import { TEXT_SIZE_MAX } from "../../src/app/config/jsonc.ts";
 import { problemText } from "../../src/app/config/problem.ts";
 import { readSpec, specDigest } from "../../src/app/overlay/spec.ts";
 import { readRate, specJsonSchema } from "../../src/app/overlay/spec_schema.ts";
@@ -374,4 +376,20 @@ Deno.test("what every box would refuse as somebody else's is refused at once", (
   assert.match(problems({ ...field, name: "de" })[0]!, /^name: .*hosts entries .*"de"/);
   assert.equal(accepted({ ...field, name: "com", names: false }).name, "com");
   assert.equal(accepted({ ...field, port: 1024 }).port, 1024);
+});
+
+Deno.test("a file that is none, too long or not UTF-8 is told, and is no specification", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    await Deno.writeFile(`${directory}/long`, new Uint8Array(TEXT_SIZE_MAX + 1).fill(32));
+    await Deno.writeFile(`${directory}/latin`, Uint8Array.of(0x7b, 0xe4, 0x7d));
+    const good = `${directory}/good`;
+    await Deno.writeTextFile(good, '{"name": "field", "topology": "ring", "routers": 3}');
+    for (const name of ["missing", "long", "latin", ""]) {
+      assert.equal(await specText(`${directory}/${name}`), null);
+    }
+    assert.equal((await specText(good))?.name, "field");
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 });

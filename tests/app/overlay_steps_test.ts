@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { NodeConfigurer } from "../../src/app/overlay/node/node_configurer.ts";
+import { openOrphans } from "../../src/app/overlay/node/open_node.ts";
 import { planSteps } from "../../src/app/overlay/node/plan_steps.ts";
 import type { StepKind, StepRecord } from "../../src/app/overlay/node/step.ts";
 import { StepJournal } from "../../src/app/overlay/node/step_journal.ts";
@@ -220,6 +221,13 @@ Deno.test("new keys take the place of old ones, and none is ever written down", 
     assert.deepEqual(await node.undo(KEY), []);
     assert.deepEqual([fake.there, node.keys()], [[], []]);
     node.close();
+  }));
+
+Deno.test("without the journals of a daemon nothing is told to be nobody's, and none are made", () =>
+  withDirectory(async (directory) => {
+    const state = `${directory}/elsewhere`;
+    await assert.rejects(openOrphans(state, "/etc/hosts"), /give its state directory as --state/);
+    assert.deepEqual([...Deno.readDirSync(directory)], []);
   }));
 
 Deno.test("two overlays of one name do not share the files of a Fairlead", () =>

@@ -119,6 +119,34 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a link that carries nothing undoes the whole overlay, and is named",
+  ignore,
+  fn: async () => {
+    const boxes = FOUR.slice(0, 3);
+    await using where = await lab(boxes, ["om"]);
+    const before = await where.states(boxes);
+    await where.startBoxes(boxes);
+    await where.startManager("om");
+    const rules = `table inet deaf { chain input { type filter hook input priority 0;
+      ip saddr ${where.address("b")} udp dport 4789 drop
+      }
+    }
+`;
+    ok(await where.on("c", ["nft", "-f", "-"], { stdin: rules }));
+    const nodes = ["a", "b", "c"].map((on) => ({ name: `r${on}`, role: "router", on }));
+    const spec = where.spec("field", { name: "field", topology: "ring", nodes });
+    const applied = await where.ask("om", "apply", spec);
+    assert.equal(applied.code, 1);
+    assert.match(
+      applied.stderr,
+      /in PROBE as node [bc]: .*link rb-rc has 0 of 3 probes answered.*everything was undone/,
+    );
+    ok(await where.on("c", ["nft", "flush", "ruleset"]));
+    await becomesClean(where, before);
+  },
+});
+
+Deno.test({
   name: "the demonstration shows an overlay, and leaves nothing",
   ignore,
   fn: async () => {

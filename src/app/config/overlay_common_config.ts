@@ -78,3 +78,39 @@ export const OVERLAY_LOG = LOG_SCHEMA;
 
 /** An address of this box. */
 export const ADDRESS_FORM: Form = ADDRESS;
+
+/** Which managers may use this node. */
+export const ACL_SCHEMA = {
+  kind: "array",
+  min: 0,
+  max: 64,
+  default: [{ manager: "*", overlays: 8, access: "deploy" }],
+  about: "Which managers may use it; the first rule that fits counts, and nobody else may.",
+  of: {
+    kind: "object",
+    about: "A rule.",
+    keys: {
+      manager: {
+        kind: "text",
+        form: { expected: "a name, * for any run of characters", pattern: "^[A-Za-z0-9._*-]+$" },
+        about: "Name in the manager's certificate, * for any run of characters.",
+      },
+      access: {
+        kind: "text",
+        choices: ["deploy", "none"],
+        default: "deploy",
+        about: "May deploy overlays, or may not.",
+      },
+      overlays: {
+        kind: "integer",
+        min: 1,
+        max: 64,
+        default: 8,
+        about: "Overlays at once, of all managers, beyond which it is refused.",
+      },
+    },
+  },
+} as const;
+
+/** Its rules. */
+export type AclConfig = Infer<typeof ACL_SCHEMA>;

@@ -7,6 +7,7 @@ import { HOST_PORT, PATH, SOCKET_PATH } from "./forms.ts";
 import { checkIdentity } from "./overlay_check.ts";
 import { loadConfig, type Loaded, type Override } from "./load_config.ts";
 import {
+  ACL_SCHEMA,
   CONTROL_LISTEN,
   GROUP_SCHEMA,
   IDENTITY_SCHEMA,
@@ -86,6 +87,10 @@ export const MANAGER_SCHEMA = {
         about:
           "Group in which managers above invite this one, ADDRESS:PORT; false: it is asked by users only.",
       },
+    },
+    acl: {
+      ...ACL_SCHEMA,
+      about: "Which managers above may use it; the first rule that fits counts.",
     },
     api: {
       kind: "or",

@@ -7,6 +7,7 @@ import { PATH } from "./forms.ts";
 import { checkIdentity } from "./overlay_check.ts";
 import { loadConfig, type Loaded, type Override } from "./load_config.ts";
 import {
+  ACL_SCHEMA,
   ADDRESS_FORM,
   CONTROL_LISTEN,
   GROUP_SCHEMA,
@@ -16,38 +17,6 @@ import {
   OVERLAY_STATUS,
 } from "./overlay_common_config.ts";
 import type { Infer, ObjectSchema } from "./schema.ts";
-
-const ACL_SCHEMA = {
-  kind: "array",
-  min: 0,
-  max: 64,
-  default: [{ manager: "*", overlays: 8, access: "deploy" }],
-  about: "Who may use this box; the first rule that fits counts, and nobody else may.",
-  of: {
-    kind: "object",
-    about: "A rule.",
-    keys: {
-      manager: {
-        kind: "text",
-        form: { expected: "a name, * for any run of characters", pattern: "^[A-Za-z0-9._*-]+$" },
-        about: "Name in the manager's certificate, * for any run of characters.",
-      },
-      access: {
-        kind: "text",
-        choices: ["deploy", "none"],
-        default: "deploy",
-        about: "May deploy overlays, or may not.",
-      },
-      overlays: {
-        kind: "integer",
-        min: 1,
-        max: 64,
-        default: 8,
-        about: "Overlays of this box at once, of all managers, beyond which it is refused.",
-      },
-    },
-  },
-} as const;
 
 const SCRIPT_SCHEMA = {
   kind: "or",

@@ -19,7 +19,7 @@ import {
 } from "../../proto/xbone/machine.ts";
 import { Manager } from "../../proto/xbone/manager.ts";
 import { REFUSED } from "../../proto/xbone/manager_upkeep.ts";
-import type { OverlaySpec } from "../../proto/xbone/overlay_spec.ts";
+import type { OverlaySpec, SpecNetwork } from "../../proto/xbone/overlay_spec.ts";
 import { Resource } from "../../proto/xbone/resource.ts";
 import { nackOf } from "../../proto/xbone/responder_waiting.ts";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
@@ -28,6 +28,7 @@ import { hostPort } from "../address_text.ts";
 import type { ManagerConfig } from "../config/overlay_manager_config.ts";
 import { delay } from "../delay.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
+import { aclOf } from "./acl.ts";
 import { ControlClient } from "./control_client.ts";
 import { ControlDatagrams } from "./control_datagrams.ts";
 import { type AnswerTo, ControlServer, envelope } from "./control_server.ts";
@@ -287,7 +288,7 @@ export class ManagerService {
     const manager = new Manager(this.#tools, {
       ...{ name, application, version, epoch, level: 0, path: [] },
       ...{ need: design.need, revisit, routing, encryption },
-      qos: spec.rateBits > 0 || spec.links.some(({ rateBits }) => rateBits > 0),
+      qos: spec.rateBits > 0 || hasRates(spec),
       script: script === null
         ? null
         : { name: script.name, script: script.script, sha256: script.sha256 },
@@ -547,7 +548,7 @@ export class ManagerService {
         capabilities: [],
         overlaysMax: OVERLAYS_MAX,
       }),
-      () => null,
+      aclOf(config.acl),
       (order) => new Manager(this.#tools, order, null),
     );
     this.#runner.add({
@@ -620,6 +621,10 @@ export function failureText(
   const at = step === "" ? "" : `${step}: `;
   const what = phase === "ACTIVE" ? "Cannot keep overlay" : "Cannot form overlay";
   return `${what} ${name} in ${phase} as ${who}${at}${reason}`;
+}
+
+function hasRates({ links, subs }: SpecNetwork): boolean {
+  return links.some(({ rateBits }) => rateBits > 0) || subs.some(hasRates);
 }
 
 function inTheWay({ manager, memo }: OverlayEntry, digest: string): string {

@@ -7,13 +7,14 @@
  */
 import { nowMs } from "../../io/clock.ts";
 import { sha256Hex } from "../../io/pki.ts";
-import { type Acl, type Offer, TIMERS } from "../../proto/xbone/machine.ts";
+import { type Offer, TIMERS } from "../../proto/xbone/machine.ts";
 import { Resource } from "../../proto/xbone/resource.ts";
 import { nackOf } from "../../proto/xbone/responder_waiting.ts";
 import type { Body, LinkState, Message } from "../../wire/xbone/messages.ts";
 import type { ResourceConfig } from "../config/overlay_resource_config.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
+import { aclOf } from "./acl.ts";
 import { ControlClient } from "./control_client.ts";
 import { ControlDatagrams } from "./control_datagrams.ts";
 import { type AnswerTo, ControlServer, envelope } from "./control_server.ts";
@@ -294,20 +295,4 @@ export class ResourceService {
       },
     };
   }
-}
-
-function aclOf(rules: ResourceConfig["acl"]): Acl {
-  const compiled = rules.map(({ access, manager, overlays }) => ({
-    access,
-    overlays,
-    manager,
-    pattern: new RegExp(`^${manager.replaceAll(/[.]/g, "\\.").replaceAll("*", ".*")}$`),
-  }));
-  return (name, _body, overlays) => {
-    const rule = compiled.find(({ pattern }) => pattern.test(name));
-    if (rule === undefined) return `no rule of the ACL fits manager ${name}`;
-    if (rule.access === "none") return `the ACL refuses manager ${name} (rule ${rule.manager})`;
-    if (overlays < rule.overlays) return null;
-    return `the ACL allows ${rule.overlays} overlays (rule ${rule.manager}), and there are ${overlays}`;
-  };
 }
