@@ -1,7 +1,7 @@
 /**
  * The overlay manager, OM of the X-Bone control protocol: takes specifications from operators, invites,
- * selects, dispatches and configures nodes, and keeps what became of it. Invited by a manager above it is a
- * resource itself. The decisions are those of Manager and Resource; here are their ports.
+ * selects, dispatches and configures nodes, and keeps what became of it. The decisions are those of Manager;
+ * here are its ports.
  *
  * @module
  */
@@ -18,30 +18,25 @@ import {
   type Timers,
 } from "../../proto/xbone/machine.ts";
 import { Manager } from "../../proto/xbone/manager.ts";
-import { REFUSED } from "../../proto/xbone/manager_upkeep.ts";
 import type { OverlaySpec, SpecNetwork } from "../../proto/xbone/overlay_spec.ts";
-import { Resource } from "../../proto/xbone/resource.ts";
-import { nackOf } from "../../proto/xbone/responder_waiting.ts";
 import { parseAddress } from "../../wire/msgr2/entity_addr.ts";
-import type { AckInvite, Body, Message, NodeState } from "../../wire/xbone/messages.ts";
-import { hostPort } from "../address_text.ts";
+import type { AckInvite, Body, Message } from "../../wire/xbone/messages.ts";
 import type { ManagerConfig } from "../config/overlay_manager_config.ts";
 import { delay } from "../delay.ts";
 import type { Alarms, Journal } from "../status/journal.ts";
-import { aclOf } from "./acl.ts";
 import { ControlClient } from "./control_client.ts";
 import { ControlDatagrams } from "./control_datagrams.ts";
-import { type AnswerTo, ControlServer, envelope } from "./control_server.ts";
-import { type Identity, loadIdentity, type Peer, type Role } from "./identity.ts";
+import { envelope } from "./control_server.ts";
+import { type Identity, loadIdentity, type Role } from "./identity.ts";
 import { type Driven, failedText, MachineRunner } from "./machine_runner.ts";
+import { ManagerAbove } from "./manager_above.ts";
 import { OverlayEntry, type OverlayMemo } from "./overlay_entry.ts";
 import { type OverlayPlan, planOf } from "./overlay_plan.ts";
+import { failureText, inTheWay, OverlayTeller } from "./overlay_teller.ts";
 import type { OverlayProgress, OverlayView } from "./overlay_view.ts";
 import { RecordStore } from "./record_store.ts";
 import { SignedDatagrams, type Signer } from "./signed_datagram.ts";
 import { specDigest } from "./spec.ts";
-import { Tickets } from "./tickets.ts";
-import { underlayOf } from "./underlay.ts";
 
 /** Overlays at once. */
 const OVERLAYS_MAX = 64;
@@ -49,8 +44,6 @@ const EPOCH_BYTES = 8;
 /** Of a status: beyond what probes may take themselves. */
 const STATUS_SLACK_MS = 2000;
 const PROBE_WAIT_MS = 1500;
-/** Records of the part that answers managers above. */
-const ABOVE = "above:";
 
 /** What it is opened with. */
 export interface ManagerServiceOptions {
@@ -74,13 +67,11 @@ export class ManagerService {
   readonly #entries = new Map<string, OverlayEntry>();
   readonly #driven = new Map<string, Driven>();
   readonly #listeners = new Set<ProgressListener>();
-  readonly #tickets = new Tickets();
   /** Answers to questions that reserve nothing, by epoch. */
   readonly #asking = new Map<string, Map<string, Candidate>>();
-  readonly #resource: Resource | null;
-  #server: ControlServer | null = null;
+  readonly #teller: OverlayTeller;
+  readonly #above: ManagerAbove | null;
   #down: ControlDatagrams | null = null;
-  #up: ControlDatagrams | null = null;
 
   /**
    * Reads keys and records, listens, and goes on where it was.
@@ -122,9 +113,9 @@ export class ManagerService {
     this.#runner = new MachineRunner({
       records,
       multicast: (body, ttl) => this.#invite(body, ttl),
-      unicast: (to, body) => this.#answerInvite(to, body),
+      unicast: (to, body) => this.#above?.answerInvite(to, body),
       request: (to, body, waitMs) => this.#client.request(to, body, waitMs),
-      answer: (ticket, body) => this.#tickets.answer(ticket, body),
+      answer: (ticket, body) => this.#above?.answer(ticket, body),
       tell: (key, event) => this.#tell(key, event),
       trouble: (text) => {
         if (text === null) alarms.clear("overlay_record");
@@ -132,7 +123,17 @@ export class ManagerService {
       },
       failed: (error) => options.journal.event("error", "overlay_internal", failedText(error)),
     });
-    this.#resource = config.above === false ? null : this.#makeResource(config);
+    this.#teller = new OverlayTeller(options.journal, alarms);
+    this.#above = config.above === false ? null : new ManagerAbove({
+      config,
+      identity,
+      tools: this.#tools,
+      client: this.#client,
+      overlaysMax: OVERLAYS_MAX,
+      call: (does) => this.#runner.call(does),
+      onRefused: (reason, from) => this.#refused(reason, from),
+    }, config.above);
+    if (this.#above !== null) this.#runner.add(this.#above.driven);
   }
 
   /** Every overlay, by name. */
@@ -275,8 +276,7 @@ export class ManagerService {
     this.#runner.close();
     this.#client.close();
     await this.#down?.close();
-    await this.#up?.close();
-    await this.#server?.close();
+    await this.#above?.close();
     this.#records.close();
   }
 
@@ -310,8 +310,8 @@ export class ManagerService {
   #restore(records: ReadonlyMap<string, unknown>): void {
     const now = nowMs();
     for (const [key, record] of records) {
-      if (key.startsWith(ABOVE)) {
-        this.#resource?.restore(key.slice(ABOVE.length), record, now);
+      if (ManagerAbove.owns(key)) {
+        this.#above?.restore(key, record);
         continue;
       }
       try {
@@ -334,85 +334,15 @@ export class ManagerService {
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     entry.handle(event, Date.now());
-    const { name } = entry.manager.record.order;
-    const { alarms, journal } = this.#options;
-    switch (event.event) {
-      case "progress":
-        for (const listener of this.#listeners) listener(name, event);
-        break;
-      case "reached":
-        if (event.state === "ACTIVE") journal.note(`Overlay ${name} is up: every link was probed`);
-        break;
-      case "failed":
-        journal.event("error", "overlay_failed", failureText(name, event.failure), { name });
-        break;
-      case "gone":
-        this.#gone(key, name, event.orphans);
-        break;
-      case "forgotten":
-        journal.event(
-          "warning",
-          "overlay_forgotten",
-          `Overlay ${name}: ${
-            event.nodes.join(", ")
-          } never answered, and are not asked any more; ` +
-            "fairlead overlay orphans on such a box shows whether something is left",
-          { name },
-        );
-        this.#forget(key);
-        break;
-      case "cleaned":
-        journal.note(`Overlay ${name}: node ${event.node} is clean at last`);
-        if (entry.view().orphans.length === 0) this.#forget(key);
-        break;
-      case "silent":
-        entry.alarmed.add(event.node);
-        alarms.raise(
-          "overlay_silent",
-          "warning",
-          `Node ${event.node} of overlay ${name} does not answer: look at it, or wait`,
-          `${name}/${event.node}`,
-        );
-        break;
-      case "refreshed":
-        for (const each of event.nodes) this.#refreshed(entry, name, each);
-        break;
+    this.#teller.tell(entry, event);
+    if (event.event === "progress") {
+      const { name } = entry.manager.record.order;
+      for (const listener of this.#listeners) listener(name, event);
     }
-  }
-
-  #refreshed(entry: OverlayEntry, name: string, { node, state }: NodeState): void {
-    const { alarms } = this.#options;
-    for (const each of [node, ...entry.managersOf(node)]) {
-      alarms.clear("overlay_silent", `${name}/${each}`);
+    const isOver = event.event === "gone" || event.event === "cleaned";
+    if (event.event === "forgotten" || isOver && entry.view().orphans.length === 0) {
+      this.#forget(key);
     }
-    if (state !== REFUSED) return alarms.clear("overlay_lost", `${name}/${node}`);
-    entry.alarmed.add(node);
-    const remedy = "fairlead overlay apply with the same specification forms it again";
-    alarms.raise(
-      "overlay_lost",
-      "error",
-      `Node ${node} has nothing of overlay ${name} any more: ${remedy}`,
-      `${name}/${node}`,
-    );
-  }
-
-  #gone(key: string, name: string, orphans: readonly string[]): void {
-    const { alarms, journal } = this.#options;
-    for (const node of this.#entries.get(key)?.alarmed ?? []) {
-      alarms.clear("overlay_silent", `${name}/${node}`);
-      alarms.clear("overlay_lost", `${name}/${node}`);
-    }
-    if (orphans.length === 0) {
-      journal.note(`Overlay ${name} is gone: nothing is left of it`);
-      return this.#forget(key);
-    }
-    journal.event(
-      "warning",
-      "overlay_orphans",
-      `Overlay ${name} is gone, but ${orphans.join(", ")} did not answer: it is tried on, and ` +
-        "undone there at the latest when the lease is over",
-      { name },
-    );
   }
 
   #forget(key: string): void {
@@ -486,8 +416,6 @@ export class ManagerService {
     const { config } = this.#options;
     const group = config.group === false ? null : parseAddress(config.group);
     const signed = new SignedDatagrams(this.identity);
-    const { host, port } = parseAddress(config.listen);
-    const onRefused = (reason: string, from: string): void => this.#refused(reason, from);
     this.#down = await ControlDatagrams.open({
       host: group?.host.includes(":") === true ? "::" : "0.0.0.0",
       port: 0,
@@ -495,34 +423,9 @@ export class ManagerService {
       interface: config.interface ?? "",
       signed,
       onMessage: (message, signer, from) => this.#ackInvite(message, signer, from),
-      onRefused,
+      onRefused: (reason, from) => this.#refused(reason, from),
     });
-    if (config.above === false) return;
-    const above = parseAddress(config.above);
-    this.#server = await ControlServer.open({
-      host,
-      port,
-      identity: this.identity,
-      onRequest: (body, peer, answer) => this.#request(body, peer, answer),
-      onRefused,
-    });
-    this.#up = await ControlDatagrams.open({
-      host: above.host.includes(":") ? "::" : "0.0.0.0",
-      port: above.port,
-      group: above.host,
-      interface: config.interface ?? "",
-      signed,
-      onMessage: ({ body }, signer, from) => {
-        if (signer.role !== "manager") return onRefused(`${signer.name} is no manager`, from);
-        if (body.verb !== "invite" && body.verb !== "release") return;
-        if (signer.name === this.identity.name) return; // our own, looped back
-        const replyTo = body.verb === "invite" && body.replyTo !== "" ? body.replyTo : from;
-        this.#runner.call((now) =>
-          this.#resource!.handleRequest(signer.name, body, -1, replyTo, now)
-        );
-      },
-      onRefused,
-    });
+    await this.#above?.listen();
   }
 
   #refused(reason: string, from: string): void {
@@ -530,46 +433,6 @@ export class ManagerService {
     journal.event("warning", "overlay_refused", `Not heard from ${from}: ${reason}`, {
       name: from.slice(0, from.lastIndexOf(":")), // a storm from many ports is one storm
     });
-  }
-
-  #makeResource(config: ManagerConfig): Resource {
-    const above = parseAddress(config.above === false ? "" : config.above);
-    const { port } = parseAddress(config.listen);
-    const { mtu, source } = underlayOf(config.interface, hostPort(above.host, above.port));
-    const resource = new Resource(
-      this.#tools,
-      () => ({
-        type: "meta",
-        hostname: Deno.hostname(),
-        ipaddr: source,
-        port,
-        os: Deno.build.os,
-        mtu,
-        capabilities: [],
-        overlaysMax: OVERLAYS_MAX,
-      }),
-      aclOf(config.acl),
-      (order) => new Manager(this.#tools, order, null),
-    );
-    this.#runner.add({
-      pollOutput: () => {
-        const output = resource.pollOutput();
-        return output?.kind === "journal" ? { ...output, key: `${ABOVE}${output.key}` } : output;
-      },
-      pollDeadline: () => resource.pollDeadline(),
-      handleDeadline: (now) => resource.handleDeadline(now),
-      handleAnswer: (from, body, now) => resource.handleAnswer(from, body, now),
-      handleUnreachable: (to, body, reason, now) =>
-        resource.handleUnreachable(to, body, reason, now),
-    });
-    return resource;
-  }
-
-  #request(body: Body, peer: Peer, answer: AnswerTo): void {
-    const refusal = this.#tickets.refusal(peer);
-    if (refusal !== null) return answer(nackOf(body, this.identity.name, refusal));
-    const ticket = this.#tickets.take(answer);
-    this.#runner.call((now) => this.#resource!.handleRequest(peer.name, body, ticket, "", now));
   }
 
   #ackInvite({ body }: Message, { name, role }: Signer, from: string): void {
@@ -586,7 +449,7 @@ export class ManagerService {
     const entry = this.#entries.get(overlayKey(body.name, body.epoch));
     this.#runner.call((now) => {
       if (entry !== undefined) entry.manager.handleMessage(name, body, now);
-      else this.#resource?.handleAnswer(name, body, now);
+      else this.#above?.driven.handleAnswer(name, body, now);
     });
   }
 
@@ -600,48 +463,10 @@ export class ManagerService {
       this.#down!.send(message, host, port, 0);
     }
   }
-
-  #answerInvite(to: string, body: Body): void {
-    const { host, port } = parseAddress(to);
-    this.#up!.send(envelope(this.#client.next(), body), host, port, 0);
-  }
-}
-
-/** A sentence: who refused what, and why. */
-export function failureText(
-  name: string,
-  { node, phase, reason, step }: {
-    readonly node: string;
-    readonly phase: string;
-    readonly reason: string;
-    readonly step: string;
-  },
-): string {
-  const who = node === "" ? "" : `node ${node}: `;
-  const at = step === "" ? "" : `${step}: `;
-  const what = phase === "ACTIVE" ? "Cannot keep overlay" : "Cannot form overlay";
-  return `${what} ${name} in ${phase} as ${who}${at}${reason}`;
 }
 
 function hasRates({ links, subs }: SpecNetwork): boolean {
   return links.some(({ rateBits }) => rateBits > 0) || subs.some(hasRates);
-}
-
-function inTheWay({ manager, memo }: OverlayEntry, digest: string): string {
-  const { record: { order: { name } }, state } = manager;
-  if (memo.digest === digest && state === "READY") {
-    return `Cannot form overlay ${name} as it is reserved already: fairlead overlay config ${name} ` +
-      `goes on with it, fairlead overlay cancel ${name} gives it up`;
-  }
-  if (memo.digest === digest) {
-    return `Cannot form overlay ${name} as it is being formed or ended: current state is ${state}, ` +
-      `see fairlead overlay status ${name}`;
-  }
-  return `Cannot form overlay ${name} as another one of that name is there: its digest is ` +
-    `${memo.digest.slice(0, 12)}, this one's ${
-      digest.slice(0, 12)
-    }; add --replace, which destroys it ` +
-    "first, or take another name";
 }
 
 function candidateOf(node: string, ack: AckInvite): Candidate {
