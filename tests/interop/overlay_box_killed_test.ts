@@ -1,7 +1,7 @@
 /** A box that is killed while an overlay is formed, and while it is up. */
 import assert from "node:assert/strict";
 import { ignoreWithoutNamespaces } from "./netns.ts";
-import { becomesClean, lab, ok, pingAll, view } from "./overlay_lab.ts";
+import { becomesClean, killedIn, lab, ok, pingAll, view } from "./overlay_lab.ts";
 
 const ignore = await ignoreWithoutNamespaces();
 const FOUR = [..."abcd"];
@@ -19,20 +19,10 @@ Deno.test({
     });
     for (const phase of ["DISCOVERY", "WAIT_RD", "CONFIG", "PROBE"]) {
       await t.step(`in ${phase}`, async () => {
-        let killed: Promise<void> | null = null;
-        const pattern = new RegExp(`^${phase} `);
-        const applied = await where.follow(
-          "om",
-          (line) => {
-            if (pattern.test(line)) killed ??= where.kill("c");
-          },
-          "apply",
-          spec,
-        );
-        await killed;
+        const { applied, seen } = await killedIn(where, phase, "c", spec);
+        assert.ok(seen, "the phase was told");
         if (applied.code === 0) {
           // It was killed when everything was done: the manager knows it by its silence.
-          assert.notEqual(killed, null, "the phase was seen");
           await where.ask("om", "destroy", "field");
         } else assert.match(applied.stderr, /Cannot form overlay field/);
         const alive = new Map([...before].filter(([name]) => name !== "c"));

@@ -321,6 +321,22 @@ export async function becomesClean(
   }
 }
 
+/** Applies a specification, and kills a daemon when the first line of a phase is told. */
+export async function killedIn(
+  where: OverlayLab,
+  phase: string,
+  victim: string,
+  spec: string,
+): Promise<{ applied: Finished; seen: boolean }> {
+  let killed: Promise<void> | null = null;
+  const onLine = (line: string): void => {
+    if (line.startsWith(`${phase} `)) killed ??= where.kill(victim);
+  };
+  const applied = await where.follow("om", onLine, "apply", spec);
+  await killed;
+  return { applied, seen: killed !== null };
+}
+
 /** Runs a command to its end, and hands over each line of its standard error as it comes. */
 async function followed(argv: string[], onLine: (line: string) => void): Promise<Finished> {
   const child = new Deno.Command("timeout", {

@@ -1,7 +1,7 @@
 /** Overlays of several levels: sub-managers, shares of an overlay, overlay on overlay. */
 import assert from "node:assert/strict";
 import { ignoreWithoutNamespaces } from "./netns.ts";
-import { becomesClean, GROUP, lab, ok, pingAll, view } from "./overlay_lab.ts";
+import { becomesClean, GROUP, killedIn, lab, ok, pingAll, view } from "./overlay_lab.ts";
 
 const ignore = await ignoreWithoutNamespaces();
 const FOUR = [..."abcd"];
@@ -45,16 +45,8 @@ Deno.test({
     }
     await t.step("a sub-manager that is killed leaves nothing", async () => {
       const spec = `${where.directory}/control.spec.json`;
-      let killed: Promise<void> | null = null;
-      const applied = await where.follow(
-        "om",
-        (line) => {
-          if (line.startsWith("CONFIG")) killed ??= where.kill("omwest");
-        },
-        "apply",
-        spec,
-      );
-      await killed;
+      const { applied, seen } = await killedIn(where, "CONFIG", "omwest", spec);
+      assert.ok(seen, "the phase was told");
       if (applied.code === 0) await where.ask("om", "destroy", "field");
       await becomesClean(where, before);
     });

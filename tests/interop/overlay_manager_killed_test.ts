@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { OverlayView } from "../../src/app/overlay/overlay_view.ts";
 import { ignoreWithoutNamespaces } from "./netns.ts";
-import { becomesClean, lab, LAB_TIMERS, ok, pingAll, view } from "./overlay_lab.ts";
+import { becomesClean, killedIn, lab, LAB_TIMERS, ok, pingAll, view } from "./overlay_lab.ts";
 
 const ignore = await ignoreWithoutNamespaces();
 const FOUR = [..."abcd"];
@@ -20,18 +20,8 @@ Deno.test({
     });
     for (const phase of ["DISCOVERY", "WAIT_RD", "CONFIG", "PROBE"]) {
       await t.step(`in ${phase}, and comes back`, async () => {
-        let killed: Promise<void> | null = null;
-        const pattern = new RegExp(`^${phase} `);
-        const applied = await where.follow(
-          "om",
-          (line) => {
-            if (pattern.test(line)) killed ??= where.kill("om");
-          },
-          "apply",
-          spec,
-        );
-        assert.notEqual(killed, null, "the phase was seen");
-        await killed;
+        const { applied, seen } = await killedIn(where, phase, "om", spec);
+        assert.ok(seen, "the phase was told");
         await where.restart("om", "om");
         const listed = JSON.parse(ok(await where.ask("om", "status", "--json")).stdout);
         const [overlay] = listed.overlays as OverlayView[];
@@ -49,16 +39,8 @@ Deno.test({
     });
     await t.step("for ever, in CONFIG: nothing is left, too", async () => {
       await where.restart("om", "om");
-      let killed: Promise<void> | null = null;
-      await where.follow(
-        "om",
-        (line) => {
-          if (line.startsWith("CONFIG")) killed ??= where.kill("om");
-        },
-        "apply",
-        spec,
-      );
-      await killed;
+      const { seen } = await killedIn(where, "CONFIG", "om", spec);
+      assert.ok(seen, "the phase was told");
       await becomesClean(where, before);
     });
     await t.step("and comes back while it is up: it goes on", async () => {

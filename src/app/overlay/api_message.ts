@@ -8,9 +8,9 @@
  * @module
  */
 import type { DaemonName } from "../access_client.ts";
-import type { AccessId, Parsed, Subscribe } from "../access_server.ts";
+import type { Parsed, Subscribe } from "../access_server.ts";
 import { TEXT_SIZE_MAX } from "../config/jsonc.ts";
-import { printable } from "../printable.ts";
+import { type Members, parseRequestLine, shownMember } from "../request_line.ts";
 import type { OverlayProgress } from "./overlay_view.ts";
 
 /** Whose socket it is. */
@@ -61,66 +61,52 @@ const MEMBERS: Readonly<Record<OverlayCommand["command"] | "subscribe", readonly
   subscribe: ["groups"],
 };
 
-type Members = Readonly<Record<string, unknown>>;
-
 /** Reads and checks one line of a client. */
 export function parseOverlayRequest(
   line: string,
 ): Parsed<OverlayCommand | Subscribe<OverlayGroup>> {
-  let members: Members;
-  try {
-    const value: unknown = JSON.parse(line);
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      const error = `Cannot read request as it must be a JSON object: ${shown(value)}`;
-      return { id: null, error };
-    }
-    members = value as Members;
-  } catch (error) {
-    const why = printable((error as Error).message);
-    return { id: null, error: `Cannot read request as it is not JSON: ${why}` };
-  }
-  const number = members.id ?? null;
-  if (number !== null && !(Number.isSafeInteger(number) && (number as number) >= 0)) {
-    return { id: null, error: `Cannot read id as it must be a whole number: ${shown(number)}` };
-  }
-  const id = number as AccessId;
-  const request = requestOf(members);
-  return typeof request === "string" ? { id, error: request } : { id, request };
+  return parseRequestLine(line, requestOf);
 }
 
 function requestOf(members: Members): OverlayCommand | Subscribe<OverlayGroup> | string {
   const { command } = members;
   if (typeof command !== "string" || !Object.hasOwn(MEMBERS, command)) {
     const known = Object.keys(MEMBERS).join(", ");
-    return `Cannot read command as it must be one of ${known}: ${shown(command)}`;
+    return `Cannot read command as it must be one of ${known}: ${shownMember(command)}`;
   }
   const known = ["id", "command", ...MEMBERS[command as keyof typeof MEMBERS]];
   const unknown = Object.keys(members).find((key) => !known.includes(key));
-  if (unknown !== undefined) return `Cannot read request as it is unknown: ${shown(unknown)}`;
+  if (unknown !== undefined) return `Cannot read request as it is unknown: ${shownMember(unknown)}`;
   const { groups = OVERLAY_GROUPS, hold = false, name, probes = 3, replace = false, spec } =
     members;
   switch (command as OverlayCommand["command"] | "subscribe") {
     case "create":
-      if (typeof spec !== "string") return `Cannot read spec as it must be text: ${shown(spec)}`;
-      if (typeof hold !== "boolean") return `Cannot read hold as it is no boolean: ${shown(hold)}`;
+      if (typeof spec !== "string") {
+        return `Cannot read spec as it must be text: ${shownMember(spec)}`;
+      }
+      if (typeof hold !== "boolean") {
+        return `Cannot read hold as it is no boolean: ${shownMember(hold)}`;
+      }
       if (typeof replace !== "boolean") {
-        return `Cannot read replace as it is no boolean: ${shown(replace)}`;
+        return `Cannot read replace as it is no boolean: ${shownMember(replace)}`;
       }
       return { command: "create", spec, hold, replace };
     case "plan":
-      if (typeof spec !== "string") return `Cannot read spec as it must be text: ${shown(spec)}`;
+      if (typeof spec !== "string") {
+        return `Cannot read spec as it must be text: ${shownMember(spec)}`;
+      }
       return { command: "plan", spec };
     case "config":
     case "cancel":
     case "destroy":
-      if (!isName(name)) return `Cannot read name as it is none: ${shown(name)}`;
+      if (!isName(name)) return `Cannot read name as it is none: ${shownMember(name)}`;
       return { command: command as "config", name };
     case "status": {
-      if (!isName(name)) return `Cannot read name as it is none: ${shown(name)}`;
+      if (!isName(name)) return `Cannot read name as it is none: ${shownMember(name)}`;
       const isCount = Number.isSafeInteger(probes) && (probes as number) >= 0 &&
         (probes as number) <= PROBES_MAX;
       if (!isCount) {
-        return `Cannot read probes as it must be 0 to ${PROBES_MAX}: ${shown(probes)}`;
+        return `Cannot read probes as it must be 0 to ${PROBES_MAX}: ${shownMember(probes)}`;
       }
       return { command: "status", name, probes: probes as number };
     }
@@ -131,15 +117,11 @@ function requestOf(members: Members): OverlayCommand | Subscribe<OverlayGroup> |
       const valid = Array.isArray(groups) &&
         groups.every((group) => OVERLAY_GROUPS.includes(group));
       if (valid) return { command: "subscribe", groups };
-      return `Cannot read groups as they are ${OVERLAY_GROUPS.join(", ")}: ${shown(groups)}`;
+      return `Cannot read groups as they are ${OVERLAY_GROUPS.join(", ")}: ${shownMember(groups)}`;
     }
   }
 }
 
 function isName(value: unknown): value is string {
   return typeof value === "string" && value.length > 0 && value.length <= NAME_MAX;
-}
-
-function shown(value: unknown): string {
-  return `current value is ${printable((JSON.stringify(value) ?? "none").slice(0, 80))}`;
 }

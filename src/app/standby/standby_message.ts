@@ -10,8 +10,8 @@
  * @module
  */
 import type { DaemonName } from "../access_client.ts";
-import type { AccessId, Parsed, Subscribe } from "../access_server.ts";
-import { printable } from "../printable.ts";
+import type { Parsed, Subscribe } from "../access_server.ts";
+import { type Members, parseRequestLine, shownMember } from "../request_line.ts";
 
 /** Whose socket it is. */
 export const STANDBY_DAEMON: DaemonName = {
@@ -42,39 +42,17 @@ export type StandbyCommand =
   | { readonly command: "promote"; readonly force: boolean }
   | { readonly command: "demote" };
 
-type Members = Readonly<Record<string, unknown>>;
-
 /** Reads and checks one line of a client. */
 export function parseStandbyRequest(
   line: string,
 ): Parsed<StandbyCommand | Subscribe<StandbyGroup>> {
-  let members: Members;
-  try {
-    const value: unknown = JSON.parse(line);
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      return {
-        id: null,
-        error: `Cannot read request as it must be a JSON object: ${shown(value)}`,
-      };
-    }
-    members = value as Members;
-  } catch (error) {
-    const why = printable((error as Error).message);
-    return { id: null, error: `Cannot read request as it is not JSON: ${why}` };
-  }
-  const number = members.id ?? null;
-  if (number !== null && !(Number.isSafeInteger(number) && (number as number) >= 0)) {
-    return { id: null, error: `Cannot read id as it must be a whole number: ${shown(number)}` };
-  }
-  const id = number as AccessId;
-  const request = requestOf(members);
-  return typeof request === "string" ? { id, error: request } : { id, request };
+  return parseRequestLine(line, requestOf);
 }
 
 function requestOf(members: Members): StandbyCommand | Subscribe<StandbyGroup> | string {
   const { command } = members;
   const unknown = Object.keys(members).find((key) => !isKnown(command, key));
-  if (unknown !== undefined) return `Cannot read request as it is unknown: ${shown(unknown)}`;
+  if (unknown !== undefined) return `Cannot read request as it is unknown: ${shownMember(unknown)}`;
   switch (command) {
     case "status":
     case "diff":
@@ -83,18 +61,18 @@ function requestOf(members: Members): StandbyCommand | Subscribe<StandbyGroup> |
     case "promote": {
       const force = members.force ?? false;
       if (typeof force === "boolean") return { command, force };
-      return `Cannot read force as it must be true or false: ${shown(force)}`;
+      return `Cannot read force as it must be true or false: ${shownMember(force)}`;
     }
     case "subscribe": {
       const groups = members.groups ?? STANDBY_GROUPS;
       const valid = Array.isArray(groups) &&
         groups.every((group) => STANDBY_GROUPS.includes(group));
       if (valid) return { command, groups };
-      return `Cannot read groups as they are ${STANDBY_GROUPS.join(", ")}: ${shown(groups)}`;
+      return `Cannot read groups as they are ${STANDBY_GROUPS.join(", ")}: ${shownMember(groups)}`;
     }
     default:
       return "Cannot read command as it must be status, diff, promote, demote or subscribe: " +
-        shown(command);
+        shownMember(command);
   }
 }
 
@@ -102,8 +80,4 @@ function isKnown(command: unknown, key: string): boolean {
   if (key === "id" || key === "command") return true;
   return (command === "promote" && key === "force") ||
     (command === "subscribe" && key === "groups");
-}
-
-function shown(value: unknown): string {
-  return `current value is ${printable((JSON.stringify(value) ?? "none").slice(0, 80))}`;
 }

@@ -8,9 +8,14 @@ import { UsageError } from "../../args.ts";
 import { OVERLAY_SOCKET } from "../../config/overlay_manager_config.ts";
 import { TEXT_SIZE_MAX } from "../../config/jsonc.ts";
 import type { Override } from "../../config/load_config.ts";
+import { Daemon } from "../../daemon.ts";
 import { problemText } from "../../config/problem.ts";
 import { connectOverlay, type OverlayApi } from "../../overlay/api_client.ts";
+import type { OverlayDaemonView } from "../../overlay/overlay_view.ts";
 import { readSpec } from "../../overlay/spec.ts";
+import type { Alarms, Journal } from "../../status/journal.ts";
+import { processStatus } from "../../status/process_stat.ts";
+import { VERSION } from "../../version.ts";
 import { printError } from "../../terminal.ts";
 
 /** Spread into the flags of an action that asks the manager. */
@@ -161,4 +166,41 @@ export function daemonOverrides(
     value,
     from: `command line ${flag}`,
   }));
+}
+
+/** What a daemon of overlays is, beside its service. */
+export interface OverlayDaemonOptions {
+  readonly journal: Journal;
+  readonly alarms: Alarms;
+  readonly name: string;
+  readonly status: false | { readonly listen: string };
+  view(): OverlayDaemonView;
+}
+
+/** Starts what all daemons have: status page, service manager, signals. */
+export async function startDaemon(options: OverlayDaemonOptions): Promise<Daemon> {
+  const { alarms, journal, name, status, view } = options;
+  const startedMs = Date.now();
+  return await Daemon.start({
+    journal,
+    alarms,
+    watchdog: null,
+    status: status === false ? null : status.listen,
+    statusOptional: false,
+    routes: new Map(),
+    snapshot: () => ({
+      role: "overlay",
+      name,
+      version: VERSION,
+      nowMs: Date.now(),
+      startedMs,
+      ready: true,
+      alarms: alarms.list(),
+      sessions: [],
+      overlay: view(),
+      events: journal.events(),
+      process: processStatus(),
+    }),
+    reload: null,
+  });
 }

@@ -10,16 +10,14 @@ import {
   type ManagerConfig,
 } from "../../config/overlay_manager_config.ts";
 import { managerUnit } from "../../config/overlay_unit.ts";
-import { Daemon, type DaemonKind, usableConfig } from "../../daemon.ts";
+import { type DaemonKind, usableConfig } from "../../daemon.ts";
 import { helpText } from "../../help.ts";
 import { ApiServer } from "../../overlay/api_server.ts";
 import { ManagerService } from "../../overlay/manager_service.ts";
 import { OverlayAccess } from "../../overlay/overlay_access.ts";
 import { Alarms, Journal } from "../../status/journal.ts";
-import { processStatus } from "../../status/process_stat.ts";
 import { printLine } from "../../terminal.ts";
-import { VERSION } from "../../version.ts";
-import { daemonOverrides, OVERLAY_DAEMON_FLAGS } from "./common.ts";
+import { daemonOverrides, OVERLAY_DAEMON_FLAGS, startDaemon } from "./common.ts";
 
 const OM = command({
   name: "fairlead overlay om",
@@ -77,34 +75,18 @@ export async function run(words: string[]): Promise<number> {
   const { config } = usable;
   const journal = new Journal({ format: flags.json ? "json" : config.log.format });
   const alarms = new Alarms(journal);
-  const startedMs = Date.now();
   const service = await ManagerService.open({ config, journal, alarms });
   const access = new OverlayAccess(service);
   const local = config.socket === false ? null : await access.open(config.socket);
   const api = config.api === false
     ? null
     : await ApiServer.open(config.api, service.identity, access);
-  const daemon = await Daemon.start({
+  const daemon = await startDaemon({
     journal,
     alarms,
-    watchdog: null,
-    status: config.status === false ? null : config.status.listen,
-    statusOptional: false,
-    routes: new Map(),
-    snapshot: () => ({
-      role: "overlay",
-      name: service.identity.name,
-      version: VERSION,
-      nowMs: Date.now(),
-      startedMs,
-      ready: true,
-      alarms: alarms.list(),
-      sessions: [],
-      overlay: { role: "om", resource: null, overlays: service.list() },
-      events: journal.events(),
-      process: processStatus(),
-    }),
-    reload: null,
+    name: service.identity.name,
+    status: config.status,
+    view: () => ({ role: "om", resource: null, overlays: service.list() }),
   });
   journal.note(`Manager ${service.identity.name}`);
   if (config.socket !== false) journal.note(`Access: ${config.socket}`);

@@ -10,14 +10,12 @@ import {
   type ResourceConfig,
 } from "../../config/overlay_resource_config.ts";
 import { resourceUnit } from "../../config/overlay_unit.ts";
-import { Daemon, type DaemonKind, usableConfig } from "../../daemon.ts";
+import { type DaemonKind, usableConfig } from "../../daemon.ts";
 import { helpText } from "../../help.ts";
 import { ResourceService } from "../../overlay/resource_service.ts";
 import { Alarms, Journal } from "../../status/journal.ts";
-import { processStatus } from "../../status/process_stat.ts";
 import { printLine } from "../../terminal.ts";
-import { VERSION } from "../../version.ts";
-import { daemonOverrides, OVERLAY_DAEMON_FLAGS } from "./common.ts";
+import { daemonOverrides, OVERLAY_DAEMON_FLAGS, startDaemon } from "./common.ts";
 
 const RD = command({
   name: "fairlead overlay rd",
@@ -69,29 +67,13 @@ export async function run(words: string[]): Promise<number> {
   const { config } = usable;
   const journal = new Journal({ format: flags.json ? "json" : config.log.format });
   const alarms = new Alarms(journal);
-  const startedMs = Date.now();
   const service = await ResourceService.open({ config, journal, alarms });
-  const daemon = await Daemon.start({
+  const daemon = await startDaemon({
     journal,
     alarms,
-    watchdog: null,
-    status: config.status === false ? null : config.status.listen,
-    statusOptional: false,
-    routes: new Map(),
-    snapshot: () => ({
-      role: "overlay",
-      name: service.identity.name,
-      version: VERSION,
-      nowMs: Date.now(),
-      startedMs,
-      ready: true,
-      alarms: alarms.list(),
-      sessions: [],
-      overlay: { role: "rd", resource: service.view(), overlays: [] },
-      events: journal.events(),
-      process: processStatus(),
-    }),
-    reload: null,
+    name: service.identity.name,
+    status: config.status,
+    view: () => ({ role: "rd", resource: service.view(), overlays: [] }),
   });
   const { address, capabilities, control, node } = service.view();
   journal.note(
