@@ -15,9 +15,11 @@ async function withStore(
   test: (records: RecordStore, dir: string) => Promise<void>,
 ): Promise<void> {
   const dir = await Deno.makeTempDir();
+  const records = await RecordStore.open(dir);
   try {
-    await test(await RecordStore.open(dir), dir);
+    await test(records, dir);
   } finally {
+    records.close();
     await Deno.remove(dir, { recursive: true });
   }
 }
@@ -296,6 +298,14 @@ Deno.test("a record has any key, stays in its directory, and is gone when it is 
     }
     assert.equal(records.load().size, 0);
     return Promise.resolve();
+  }));
+
+Deno.test("a second daemon is not let into the directory of the first, until that ends", () =>
+  withStore(async (_records, dir) => {
+    await assert.rejects(RecordStore.open(dir), /as another daemon does.*--state/);
+    const first = await RecordStore.open(`${dir}/other`);
+    first.close();
+    (await RecordStore.open(`${dir}/other`)).close();
   }));
 
 Deno.test("a damaged record stops the start with its name; half of a new one does not", () =>

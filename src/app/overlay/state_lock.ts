@@ -17,7 +17,7 @@ export class StateLock {
   static take(directory: string): StateLock {
     const path = `${directory}/lock`;
     const file = Deno.openSync(path, { write: true, create: true, mode: 0o600 });
-    if (file.tryLockSync(true)) return new StateLock(file);
+    if (isFree(file)) return new StateLock(file);
     file.close();
     throw new Error(
       `Cannot use state directory ${directory} as another daemon does: stop that one, or give another ` +
@@ -32,5 +32,14 @@ export class StateLock {
   /** Lets go of it. */
   release(): void {
     this.#file.close();
+  }
+}
+
+/** A file system that has no locks refuses nobody. */
+function isFree(file: Deno.FsFile): boolean {
+  try {
+    return file.tryLockSync(true);
+  } catch {
+    return true;
   }
 }
