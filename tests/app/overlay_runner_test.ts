@@ -277,6 +277,18 @@ Deno.test("a full disk is told, nothing is lost, and it goes on when there is ro
   assert.match(text, /kept: \["kept\/1"\]\ntrouble: null\nsent\nthen: \["field\/1","kept\/1"\]\n/);
 });
 
+Deno.test("what is undone does not wait for a disk that takes nothing", () => {
+  const full = {
+    write: (): void => {
+      throw new Error("no space left");
+    },
+  } as unknown as RecordStore;
+  const rig = new Rig(full);
+  rig.run({ kind: "journal", key: "a/1", record: {}, ending: true }, multicast());
+  rig.runner.close();
+  assert.deepEqual(rig.done.map((what) => what.split(" ")[0]), ["trouble", "multicast"]);
+});
+
 Deno.test("a record has any key, stays in its directory, and is gone when it is removed", () =>
   withStore((records, dir) => {
     const keys = [

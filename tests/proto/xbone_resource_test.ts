@@ -251,6 +251,18 @@ Deno.test("ends of work that nobody has are counted and change nothing", () => {
   assert.equal(rig.state, "COMMITTED");
 });
 
+Deno.test("an INVITE that comes after its manager's STOP reserves nothing, for two minutes", () => {
+  const rig = boxIn("COMMITTED");
+  rig.ask({ ...COMMON, verb: "stop" });
+  rig.undone();
+  assert.deepEqual(rig.datagram(invite()), []);
+  assert.equal(rig.state, "IDLE");
+  assert.notDeepEqual(rig.datagram(invite({ name: "other" })), [], "others are answered");
+  rig.pass(120_000);
+  rig.datagram(invite());
+  assert.equal(rig.state, "RESERVE");
+});
+
 Deno.test("two overlays at one box do not touch each other", () => {
   const rig = boxIn("ACTIVE");
   const other = { ...COMMON, name: "lab" };

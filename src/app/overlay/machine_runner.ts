@@ -1,7 +1,7 @@
 /**
  * Does what the machines of an overlay put out, in its order, and wakes them at their deadlines. A record
  * that the disk does not take holds back all that comes behind it, as nobody may be asked for what a restart
- * would forget; it is tried again until it is written.
+ * would forget; it is tried again until it is written. What is undone is undone all the same.
  *
  * @module
  */
@@ -175,7 +175,7 @@ export class MachineRunner {
     const ports = this.#ports;
     switch (output.kind) {
       case "journal":
-        return this.#record(output.key, output.record);
+        return this.#record(output.key, output.record) || output.ending === true;
       case "multicast":
         ports.multicast(output.body, output.ttl);
         return true;

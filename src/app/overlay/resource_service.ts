@@ -71,7 +71,12 @@ export class ResourceService {
     const service = new ResourceService(options, identity, records, node, underlay);
     try {
       // Before anybody can ask: who were told that nothing is known of an overlay would give it up.
-      for (const [key, record] of records.load()) service.#resource.restore(key, record, nowMs());
+      const kept = records.load();
+      for (const [key, record] of kept) service.#resource.restore(key, record, nowMs());
+      // Steps of which no record tells are nobody's: they are undone.
+      for (const key of node.keys()) {
+        if (!kept.has(key)) service.#resource.restore(key, null, nowMs());
+      }
       await service.#listen();
     } catch (error) {
       await service.close();

@@ -207,7 +207,16 @@ export type Output =
   /** Signed datagram to who invited. */
   | { readonly kind: "answer-invite"; readonly to: string; readonly body: Body }
   /** Must be on disk before anything behind it is done; null removes it. */
-  | { readonly kind: "journal"; readonly key: string; readonly record: unknown }
+  | {
+    readonly kind: "journal";
+    readonly key: string;
+    readonly record: unknown;
+    /**
+     * It is being undone: what is behind it does not wait for a disk that takes nothing, as the record that
+     * is there still leads to the same end, if only by the lease.
+     */
+    readonly ending?: true;
+  }
   /** Configure the box; ends with `handleApplied`. */
   | {
     readonly kind: "apply";

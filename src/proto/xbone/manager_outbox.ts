@@ -43,7 +43,8 @@ export class Outbox {
 
   /** Durable before what is put out after it; null removes it. */
   journal(record: ManagerRecord | null): void {
-    this.#queue.push({ kind: "journal", key: this.#key, record });
+    const ending = record?.state === "TEARDOWN" ? { ending: true as const } : {};
+    this.#queue.push({ kind: "journal", key: this.#key, record, ...ending });
   }
 
   /** Tells the owner. */

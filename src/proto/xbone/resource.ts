@@ -30,6 +30,7 @@ import {
   type Work,
   type WorkOwner,
 } from "./responder_work.ts";
+import { StoppedEpochs } from "./stopped_epochs.ts";
 import { SubWork } from "./sub_responder.ts";
 
 /** Verbs that ask for something new, so that the access list is asked again. */
@@ -52,6 +53,7 @@ export class Resource {
   readonly #makeWork: (owner: WorkOwner) => Work;
   readonly #overlays = new Map<string, Responder>();
   readonly #outputs: Output[] = [];
+  readonly #stopped = new StoppedEpochs();
 
   /** @param makeManager for a manager that is asked as a resource; null for a box */
   constructor(
@@ -91,6 +93,7 @@ export class Resource {
     }
     const key = overlayKey(body.name, body.epoch);
     const responder = this.#overlays.get(key);
+    if (verb === "stop") this.#stopped.add(from, key, nowMs);
     if (responder === undefined) return this.#handleIdle(from, body, ticket, replyTo, nowMs);
     if (ASKING.includes(verb) && from === responder.manager) {
       const refusal = this.#acl(from, body, this.#countOf(from, key));
@@ -207,9 +210,10 @@ export class Resource {
   }
 
   #handleInvite(from: string, body: Invite, replyTo: string, nowMs: number): void {
+    const key = overlayKey(body.name, body.epoch);
+    if (this.#stopped.has(from, key, nowMs)) return void this.counts.unexpected++;
     const refusal = this.#inviteRefusal(from, body);
     if (refusal !== null) return this.#refuseInvite(body, refusal, replyTo);
-    const key = overlayKey(body.name, body.epoch);
     const responder = new Responder(this.#desk, this.#makeWork, from, body);
     if (body.holdMs <= 0) return responder.tell(body, replyTo);
     this.#overlays.set(key, responder);

@@ -293,7 +293,8 @@ export class Responder implements WorkOwner {
       leaseMs: this.#leaseMs,
       ...this.#work.record(),
     };
-    this.#desk.put({ kind: "journal", key: this.key, record });
+    const ending = this.#state === "UNDO" ? { ending: true as const } : {};
+    this.#desk.put({ kind: "journal", key: this.key, record, ...ending });
   }
 
   handleDeadline(nowMs: number): void {
