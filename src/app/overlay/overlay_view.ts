@@ -40,7 +40,7 @@ export interface OverlayLinkView {
   readonly rateBits: number;
   readonly encrypted: boolean;
   readonly network: string;
-  /** Of the last probes, both ends' together. */
+  /** Of the last probes, of the ends that told of them together. */
   readonly sent: number | null;
   readonly answered: number | null;
   readonly rttUs: number | null;

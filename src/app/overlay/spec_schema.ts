@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { isLabel, NODES_MAX } from "../../proto/xbone/check_plan.ts";
+import { isLabel } from "../../proto/xbone/check_plan.ts";
+import { NODES_MAX } from "../../wire/xbone/messages.ts";
 import { readPrefix } from "../../proto/xbone/addresses.ts";
 import type { Topology } from "../../proto/xbone/overlay_spec.ts";
 import { type Form, hasForm } from "../config/forms.ts";

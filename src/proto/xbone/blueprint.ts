@@ -5,7 +5,7 @@
  * @module
  */
 import { bitsNeeded, overlap, type Prefix, readPrefix } from "./addresses.ts";
-import { NODES_MAX } from "./check_plan.ts";
+import { NODES_MAX } from "../../wire/xbone/messages.ts";
 import type { OverlaySpec } from "./overlay_spec.ts";
 import { findGap, findWays, type Gap, type Ways } from "./static_routes.ts";
 import { type Layout, layOut, type Network, type Unfit } from "./topology.ts";

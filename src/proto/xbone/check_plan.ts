@@ -14,12 +14,9 @@ import type {
   PlanScript,
   Visit,
 } from "../../wire/xbone/node_plan.ts";
+import { BOX_LINKS_MAX, NODES_MAX } from "../../wire/xbone/messages.ts";
 import { inPrefix, overlap, type Prefix, readPrefix, readQuad } from "./addresses.ts";
 
-/** Nodes of an overlay, and so visits, routes of a visit, names and keys. */
-export const NODES_MAX = 512;
-/** Links that end on one box. */
-export const BOX_LINKS_MAX = 1024;
 /** MPTCP_PM_ADDR_MAX of the kernel. */
 export const ENDPOINTS_MAX = 8;
 /** What an IPv4 host must be able to take: RFC 791 section 3.1. */

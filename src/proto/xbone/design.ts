@@ -18,7 +18,8 @@ import type {
 } from "../../wire/xbone/node_plan.ts";
 import { inPrefix, nodeAddress, readQuad } from "./addresses.ts";
 import { type Blueprint, drawBlueprint } from "./blueprint.ts";
-import { BOX_LINKS_MAX, ENDPOINTS_MAX, SPI_MIN } from "./check_plan.ts";
+import { BOX_LINKS_MAX } from "../../wire/xbone/messages.ts";
+import { ENDPOINTS_MAX, SPI_MIN } from "./check_plan.ts";
 import type { Designer, Failure } from "./machine.ts";
 import type { OverlaySpec, SpecNetwork } from "./overlay_spec.ts";
 import type { Unfit } from "./topology.ts";

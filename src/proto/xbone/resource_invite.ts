@@ -3,12 +3,15 @@
  *
  * @module
  */
-import type { Count, Invite, SubNeed } from "../../wire/xbone/messages.ts";
-import { isLabel, NODES_MAX } from "./check_plan.ts";
+import {
+  type Count,
+  type Invite,
+  LEVEL_MAX,
+  NODES_MAX,
+  type SubNeed,
+} from "../../wire/xbone/messages.ts";
+import { isLabel } from "./check_plan.ts";
 import type { Offer } from "./machine.ts";
-
-/** Deeper recursions are refused. */
-const LEVEL_MAX = 8;
 
 /** Why not: a word to count by, and a sentence. */
 export interface InviteRefusal {

@@ -33,7 +33,8 @@ import type {
 } from "../../wire/xbone/messages.ts";
 import type { NodePlan } from "../../wire/xbone/node_plan.ts";
 import { grantedLeaseMs, overlayKey, type ResponderState } from "./machine.ts";
-import { canonicalJson, planDigest } from "./plan_digest.ts";
+import { configRefusal } from "./config_refusal.ts";
+import { canonicalJson } from "./plan_digest.ts";
 import { type Refusal, WaitingRequests } from "./responder_waiting.ts";
 import {
   commonOf,
@@ -480,27 +481,13 @@ export class Responder implements WorkOwner {
     else this.#takeDown("Its manager stopped it", nowMs);
   }
 
-  #configRefusal({ digest, plans }: Config): string | null {
-    const { name, epoch } = this.#common;
-    for (const plan of plans) {
-      if (plan.overlay !== name || plan.epoch !== epoch) {
-        return `Cannot configure as a plan is of another overlay: current value is ${plan.overlay}`;
-      }
-    }
-    const refusal = this.#work.configRefusal(plans);
-    if (refusal !== null) return refusal;
-    const found = planDigest(plans, this.#desk.tools.sha256);
-    if (found !== digest) {
-      return `Cannot configure as the digest is not that of the plans: current value is ${found}`;
-    }
-    for (const { script } of plans) {
-      if (script !== null && !isSame(script, this.#script)) {
-        const named = this.#script === null ? "none" : this.#script.script;
-        return `Cannot run script ${script.script} as the signed INVITE names another: ` +
-          `current value is ${named}`;
-      }
-    }
-    return null;
+  #configRefusal(body: Config): string | null {
+    return configRefusal(body, {
+      common: this.#common,
+      script: this.#script,
+      sha256: this.#desk.tools.sha256,
+      plansRefusal: (plans) => this.#work.configRefusal(plans),
+    });
   }
 
   /** From any state: what waits is refused, and what was done is undone. */
@@ -640,9 +627,4 @@ export class Responder implements WorkOwner {
   #own(reason: string): Refusal {
     return { node: this.#desk.tools.node, step: "", reason };
   }
-}
-
-function isSame(script: ScriptName, invited: ScriptName | null): boolean {
-  return invited !== null && script.name === invited.name && script.script === invited.script &&
-    script.sha256 === invited.sha256;
 }

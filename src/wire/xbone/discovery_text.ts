@@ -27,7 +27,8 @@ import type {
   ScriptName,
   SubNeed,
 } from "./messages.ts";
-import { DIGEST, EPOCH, MS_MAX, MTU, NODES_MAX, PORT, SCRIPT, WORD } from "./plan_text.ts";
+import { LEVEL_MAX, NODES_MAX } from "./messages.ts";
+import { DIGEST, EPOCH, MS_MAX, MTU, PORT, SCRIPT, WORD } from "./plan_text.ts";
 import {
   assumed,
   type Fields,
@@ -47,8 +48,6 @@ export type Unspoken<T> = Omit<T, "verb">;
 
 /** Of a peer that knows no epochs: its overlays are told apart by their names alone. */
 const EPOCH_ABSENT = "0".repeat(16);
-/** How deep a recursion may go; deeper ones are loops. */
-const LEVEL_MAX = 8;
 /** A peer that does not say how long it needs us gets as long as its four phases may take. */
 const HOLD_MS_ABSENT = 120_000;
 /** x-bone-ctl, as IANA has it. */

@@ -10,6 +10,13 @@ import type { NodePlan } from "./node_plan.ts";
 /** What the document calls `protocol_version`. A peer of another major number is refused. */
 export const PROTOCOL_VERSION = "1.0";
 
+/** Nodes of an overlay, and so no more of anything of which each node has one. */
+export const NODES_MAX = 512;
+/** Ends of links at one box. */
+export const BOX_LINKS_MAX = 1024;
+/** How deep a recursion may go; deeper ones are loops. */
+export const LEVEL_MAX = 8;
+
 /** Who a node offers to be, and who it is chosen to be; `both` only in an offer. */
 export type NodeType = "host" | "router" | "both" | "meta";
 

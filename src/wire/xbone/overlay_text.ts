@@ -25,16 +25,8 @@ import type {
   SubNode,
   SubSpec,
 } from "./messages.ts";
-import {
-  COUNT_MAX,
-  DIGEST,
-  LINK_NAME,
-  MS_MAX,
-  MTU,
-  NODE_PLAN,
-  NODES_MAX,
-  WORD,
-} from "./plan_text.ts";
+import { COUNT_MAX, DIGEST, LINK_NAME, MS_MAX, MTU, NODE_PLAN, WORD } from "./plan_text.ts";
+import { NODES_MAX } from "./messages.ts";
 import { type Field, lazy, list, many, needed, optional, record } from "./record.ts";
 
 const PROBES_MAX = 10_000;

@@ -17,10 +17,9 @@ import type {
   Visit,
 } from "./node_plan.ts";
 import { ADDRESS, type Form, hex, HUB, name, number, PREFIX, secret, texts, word } from "./form.ts";
+import { BOX_LINKS_MAX, NODES_MAX } from "./messages.ts";
 import { list, many, needed, optional, record, row } from "./record.ts";
 
-/** Nodes of an overlay: no more than that of anything which there is one of for each node. */
-export const NODES_MAX = 512;
 /** The most of a duration in milliseconds: what timers can wait. */
 export const MS_MAX = 2 ** 31 - 1;
 /** The largest number that is exact. */
@@ -40,7 +39,6 @@ export const LINK_NAME: Form<string> = name(600);
 
 const LINKS_MAX = 512;
 const ROUTES_MAX = 1024;
-const BOX_LINKS_MAX = 1024;
 const NAMES_MAX = 2048;
 
 const LINK = record<PlanLink>({
